@@ -23,6 +23,7 @@ from pydantic import (
 
 from fimscan.errors import ConfigError
 from fimscan.model import Severity
+from fimscan.timing import interval_seconds, parse_timetable
 
 SEARCH_PATH = ("./fimscan.toml", "/etc/fimscan/fimscan.toml")
 
@@ -32,51 +33,12 @@ Algorithm = Literal["xxh3_128", "sha256", "sha512", "blake3"]
 Policy = Literal["full", "attributes", "append-only"]
 Reread = Literal["always", "ctime"]
 
-_INTERVAL = re.compile(r"(\d+)\s*([smhd])")
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
-
-def interval_seconds(text: str) -> int | None:
-    """The seconds of an interval such as ``15m`` or ``2h``; ``None`` if the text is no interval."""
-    match = _INTERVAL.fullmatch(text.strip())
-    return int(match[1]) * _UNIT_SECONDS[match[2]] if match and int(match[1]) else None
-
-
-_CRON_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
-
-
-def cron_fields(text: str) -> dict[str, str]:
-    """Convert a cron expression to APScheduler's keyword arguments.
-
-    ``crontab(5)`` counts weekdays from Sunday (0 or 7), APScheduler from Monday. So weekdays become names.
-
-    Raises:
-        ValueError: there are not five fields.
-    """
-    fields = text.split()
-    names = ("minute", "hour", "day", "month", "day_of_week")
-    if len(fields) != len(names):
-        raise ValueError(f"a cron expression has five fields, not {len(fields)}")
-    days = ",".join(_named_days(part) for part in fields[4].split(","))
-    return dict(zip(names, (*fields[:4], days), strict=True))
-
-
-def _named_days(part: str) -> str:
-    """``1-5`` -> ``mon,tue,wed,thu,fri``; text without numbers stays unchanged."""
-    match = re.fullmatch(r"(?:\*|([0-7])(?:-([0-7]))?)(?:/([1-7]))?", part)
-    if match is None or part == "*":
-        return part
-    first = int(match[1] or 0)
-    last = 6 if match[1] is None else int(match[2] or first)
-    return ",".join(dict.fromkeys(_CRON_DAYS[first : last + 1 : int(match[3] or 1)]))
-
-
-def _check_schedule(text: str) -> str:
-    if interval_seconds(text) is None:
-        from apscheduler.triggers.cron import CronTrigger
-
+def _check_schedule(text: str, info: ValidationInfo) -> str:
+    # Only in a file: the stored configuration of an earlier scan must stay readable.
+    if info.context == _OF_FILE:
         try:
-            CronTrigger(**cron_fields(text))
+            parse_timetable(text)
         except ValueError as error:
             raise ValueError(f'neither a cron expression ("*/30 * * * *") nor an interval ("15m"): {error}') from None
     return text
@@ -89,6 +51,12 @@ _UNIT_BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 def _check_interval(text: str) -> str:
     if interval_seconds(text) is None:
         raise ValueError('not an interval ("1s", "5m")')
+    return text
+
+
+def _check_jitter(text: str) -> str:
+    if text != "0s" and interval_seconds(text) is None:
+        raise ValueError('not an interval ("5m"), and not "0s"')
     return text
 
 
@@ -132,6 +100,7 @@ def _check_key(text: str) -> str:
 
 Schedule = Annotated[str, AfterValidator(_check_schedule)]
 Interval = Annotated[str, AfterValidator(_check_interval)]
+Jitter = Annotated[str, AfterValidator(_check_jitter)]
 Size = Annotated[str, AfterValidator(_check_size)]
 AbsolutePath = Annotated[str, AfterValidator(_check_absolute)]
 
@@ -249,6 +218,12 @@ class ScheduleSettings(_Section):
     scan: Schedule = "*/30 * * * *"
     full: Schedule = "0 3 * * 0"
     audit: Schedule = "1m"
+    jitter: Jitter = "0s"
+
+    @property
+    def jitter_s(self) -> int:
+        """``jitter`` in seconds."""
+        return interval_seconds(self.jitter) or 0
 
 
 class LiveSettings(_Section):

@@ -94,6 +94,8 @@ def test_make_install_below_destdir_and_uninstall(tmp_path: Path, form: str) -> 
     assert (root / "usr/local/bin/fimscan").readlink() == Path("/opt/fimscan/bin/fimscan")
     unit = (root / "usr/local/lib/systemd/system/fimscan.service").read_text()
     check_units(unit, (root / "etc/cron.d/fimscan").read_text(), "/usr/local/bin/fimscan")
+    timer = (root / "usr/local/lib/systemd/system/fimscan-scan.timer").read_text()
+    assert timer.startswith("# systemd timer. Enable it: systemctl enable --now fimscan-scan.timer\n")
     for page in (ROOT / "docs/man").iterdir():
         assert (root / f"usr/local/share/man/man{page.suffix[1:]}" / page.name).read_text() == page.read_text()
     for file, word in (
@@ -236,6 +238,9 @@ def test_the_package_is_installed_upgraded_removed_and_purged(tmp_path: Path, sh
         "600 root",
     ]
     check_units(shell("cat /lib/systemd/system/fimscan.service"), shell("cat /etc/cron.d/fimscan"), "/usr/bin/fimscan")
+    for unit in ("fimscan-scan.service", "fimscan-notify.service"):
+        assert "/usr/bin/fimscan --config " in (text := shell(f"cat /lib/systemd/system/{unit}"))
+        assert "/usr/local/bin" not in text
     assert "./opt/fimscan/bin/fimscan\n" in shell(ADDED)
     # dpkg -V is silent if every file is as it was packed.
     assert shell("dpkg -V fimscan; dpkg-query -W -f '${Status}' fimscan") == "install ok installed"

@@ -13,7 +13,6 @@ import click
 
 from fimscan.cli.context import Settings, absolute_path, note, packaged
 from fimscan.cli.reviewer import current_reviewer, own_changes_rule, printable
-from fimscan.config import interval_seconds
 from fimscan.errors import UsageError
 from fimscan.grouping import Grouping
 from fimscan.model import ChangePlan, Diff, PlanProgress
@@ -27,6 +26,7 @@ from fimscan.report.plans import expected_text, plan_lines
 from fimscan.store import plans as plan_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
+from fimscan.timing import interval_seconds
 
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
 _FORMAT = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)

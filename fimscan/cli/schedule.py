@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 
 import click
@@ -11,10 +12,22 @@ import click
 from fimscan.cli.context import Settings, note, packaged
 from fimscan.cli.remedies import own_command
 from fimscan.cli.scan import audit_source, grouping_if_many, print_result
+from fimscan.config import Config
+from fimscan.errors import ConfigError
 from fimscan.pipeline import ScanResult
 from fimscan.pipeline.history.reporting import report_once
-from fimscan.scheduler import Scheduler
+from fimscan.scheduler import Control, Scheduler, ServiceManager
 from fimscan.store.database import Database
+from fimscan.timing import zone_problem
+
+
+@dataclass(frozen=True, slots=True)
+class _Setup:
+    """What a configuration asks for, with its database opened."""
+
+    config: Config
+    database: Database
+    opened: ExitStack
 
 
 @click.command()
@@ -23,17 +36,79 @@ from fimscan.store.database import Database
 def schedule(settings: Settings, *, no_audit: bool) -> None:
     """Run scans and read the audit log, as [schedule] says, until stopped: as a service or in a container.
 
+    What is due follows from what was last done. Scans that were missed, because the host was down or asleep, are made
+    up for by one scan, and recorded.
+
+    SIGHUP reads the configuration again. If it is invalid, that is printed, and the old one stays in use. A running
+    scan is finished first.
+
     Example: fimscan --config /etc/fimscan/fimscan.toml schedule
     """
-    config = settings.config()
-    with settings.database(create=True) as database:
-        source = audit_source(config, disabled=no_audit)
-        runner = Scheduler(
-            database, config, source, report=partial(_report, database, settings, own_command(settings)), complain=note
-        )
-        note(f"scans: {config.schedule.scan}; audit log: {config.schedule.audit}; stop with SIGTERM or Ctrl-C")
-        runner.run()
+    setup: _Setup | None = _open(settings)
+    control, manager = Control(), ServiceManager.from_environment()
+    control.install(hangup_stops=_has_terminal())
+    if (problem := zone_problem()) is not None:
+        note(problem)
+    while setup is not None:
+        setup = _run(setup, settings, control, manager, disabled=no_audit)
     note("stopped")
+
+
+def _run(
+    setup: _Setup, settings: Settings, control: Control, manager: ServiceManager, *, disabled: bool
+) -> _Setup | None:
+    """Run one configuration until stopped, or until there is another one."""
+    config, database = setup.config, setup.database
+    try:
+        runner = Scheduler(
+            database,
+            config,
+            audit_source(config, disabled=disabled),
+            report=partial(_report, database, settings, own_command(settings)),
+            complain=note,
+            started=partial(_started, config),
+            control=control,
+            manager=manager,
+            reload=partial(_reload, setup, settings),
+        )
+        return runner.run()
+    finally:
+        setup.opened.close()
+
+
+def _started(config: Config, status: str) -> None:
+    times = config.schedule
+    note(f"scans: {times.scan}; full scans: {times.full}; audit log: {times.audit}; stop with SIGTERM or Ctrl-C")
+    note(status)
+
+
+def _open(settings: Settings) -> _Setup:
+    config = settings.config()
+    opened = ExitStack()
+    return _Setup(config, opened.enter_context(settings.database(create=True)), opened)
+
+
+def _reload(setup: _Setup, settings: Settings) -> _Setup | None:
+    """Read the configuration again; ``None`` if it is as it was, or invalid."""
+    if (problem := zone_problem()) is not None:
+        note(problem)
+    try:
+        if settings.config() == setup.config:
+            note("SIGHUP: the configuration is as it was")
+            return None
+        found = _open(settings)
+    except ConfigError as error:
+        for line in error.problems or (str(error),):
+            note(line)
+        note("SIGHUP: the configuration is invalid; the old one stays in use")
+        return None
+    note("SIGHUP: the configuration is valid, and in use from now on")
+    return found
+
+
+def _has_terminal() -> bool:
+    """Whether a person started this in a terminal, which ends it when it is closed."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _report(database: Database, settings: Settings, command: str, result: ScanResult) -> None:

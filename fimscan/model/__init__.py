@@ -81,6 +81,7 @@ from fimscan.model.packages import (
 )
 from fimscan.model.plans import ChangePlan, PlanProgress, PlanState
 from fimscan.model.scans import (
+    IMPORT,
     LIVE,
     Continuity,
     Diff,
@@ -88,6 +89,8 @@ from fimscan.model.scans import (
     Explanation,
     Finding,
     Lineage,
+    MissedCause,
+    MissedRuns,
     Program,
     Reconfiguration,
     Scan,
@@ -104,6 +107,7 @@ from fimscan.model.witness import WitnessData, WitnessEvent, WitnessExtent, Witn
 
 __all__ = [
     "COMPLETE",
+    "IMPORT",
     "INCOMPLETE",
     "KIND_OF_TYPE",
     "LIVE",
@@ -155,6 +159,8 @@ __all__ = [
     "Login",
     "LoginOrigin",
     "LoginSource",
+    "MissedCause",
+    "MissedRuns",
     "Name",
     "NotKept",
     "NoticeKind",

@@ -30,8 +30,35 @@ class ScanStatus(StrEnum):
 Severity: TypeAlias = Literal["low", "medium", "high", "critical"]
 """The severity of a change, as configured in its watch."""
 
+
+class MissedCause(StrEnum):
+    """Why a scheduled run was missed."""
+
+    DOWN = "down"  # fimscan was not running
+    ASLEEP = "asleep"  # fimscan was stopped, or the machine suspended
+    BUSY = "busy"  # an earlier run was still going on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissedRuns:
+    """Scheduled runs of one job, ``scan`` or ``full``, that did not happen: how many there were from first to last.
+
+    ``noted_ns`` is when they were noted, just before one run made up for all of them.
+    """
+
+    job: str
+    cause: MissedCause
+    first_ns: int
+    last_ns: int
+    count: int
+    noted_ns: int
+
+
 LIVE = "live"
 """The trigger of a partial scan, made of live looks."""
+
+IMPORT = "import"
+"""The trigger of a scan that stands for the baseline of another program."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from fimscan.config import Config, Watch, interval_seconds
+from fimscan.config import Config, Watch
 from fimscan.model import Effect, Reconfiguration, SettingChange
 from fimscan.passwords import without_password
 from fimscan.paths import innermost
 from fimscan.store import scans as scan_store
 from fimscan.store.session import Session
+from fimscan.timing import interval_seconds
 
 _POLICIES = ("attributes", "append-only", "full")  # weakest first
 # Switches: turning one off weakens monitoring.

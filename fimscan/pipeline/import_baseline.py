@@ -31,7 +31,7 @@ from fimscan.errors import UsageError
 from fimscan.importers.entries import Entry, Recorded
 from fimscan.importers.formats import FORMATS, read_baseline
 from fimscan.linux.filesystems import Devices
-from fimscan.model import UNKNOWN_DIGEST, UNKNOWN_OWNER, Approval, Digest, FileKind, FileState, Scan
+from fimscan.model import IMPORT, UNKNOWN_DIGEST, UNKNOWN_OWNER, Approval, Digest, FileKind, FileState, Scan
 from fimscan.packages.files import ChangedError, digest_recorded
 from fimscan.paths import innermost, parent
 from fimscan.pipeline.record import scan_entry
@@ -47,7 +47,7 @@ from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 
-TRIGGER = "import"
+TRIGGER = IMPORT
 _BATCH = 5000
 _NS = 10**9
 # The same in an entry and a state. A directory's size, links and times follow from its entries and are not compared.

@@ -152,6 +152,13 @@ class Subject(IntEnum):
         "id",
         ("id", "opened_ns", "until_ns", "user", "uid", "ticket", "reason", "expected", "closed_ns", "closed_by"),
     )
+    MISSED_RUN = Numbered(
+        30,
+        "missed runs {}",
+        schema.missed_run,
+        "id",
+        ("id", "job", "cause", "first_ns", "last_ns", "runs", "noted_ns"),
+    )
     AUDIT_BLOCK = AuditBlocks(9, "audit record block {} (or an access in it)", schema.audit_block, "id")
     NOTICE = Noted(
         10,

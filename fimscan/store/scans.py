@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Row, select, update
 
-from fimscan.model import LIVE, Scan, ScanStatus
+from fimscan.model import IMPORT, LIVE, Scan, ScanStatus
 from fimscan.store import files, journal, row_digests, schema
 from fimscan.store.inserting import insert_of_new
 from fimscan.store.ledger import GENESIS, entry, summary_line
@@ -94,6 +94,21 @@ def last_full(session: Session, until: int | None = None) -> Scan | None:
         query = query.where(_scan.c.id <= until)
     row = session.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
     return None if row is None else _scan_of(row)
+
+
+def last_done_ns(session: Session, *, full: bool) -> int | None:
+    """When the newest finished comparison of all monitored files began; with ``full``, the newest that read them all.
+
+    It does not matter what started it: the schedule, cron or a person. An import reads no file.
+    """
+    query = select(_scan.c.started_ns).where(
+        _scan.c.host_id == session.host_id,
+        _scan.c.status == ScanStatus.FINISHED.value,
+        _scan.c.trigger.not_in((LIVE, IMPORT)),
+    )
+    if full:
+        query = query.where(~_scan.c.counts.contains('"vouched"'))
+    return session.scalar(query.order_by(_scan.c.id.desc()).limit(1))
 
 
 def full_back_to(session: Session, until: int, time_ns: int) -> list[Scan]:

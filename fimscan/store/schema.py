@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0015"
+SCHEMA_REVISION = "0016"
 
 metadata = MetaData(
     naming_convention={
@@ -384,6 +384,21 @@ plan = Table(
     Column("expected", Text, nullable=False),
     Column("closed_ns", BigInteger),
     Column("closed_by", Text),
+    sqlite_autoincrement=True,
+)
+
+# Scheduled runs that did not happen: how many of a job, from the first to the last (MissedRuns).
+missed_run = Table(
+    "missed_run",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("job", String(16), nullable=False),
+    Column("cause", String(16), nullable=False),
+    Column("first_ns", BigInteger, nullable=False),
+    Column("last_ns", BigInteger, nullable=False),
+    Column("runs", BigInteger, nullable=False),
+    Column("noted_ns", BigInteger, nullable=False),
     sqlite_autoincrement=True,
 )
 

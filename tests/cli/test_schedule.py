@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import socket
 import subprocess
-import threading
 import time
-from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 import pytest
 
-from fimscan import scheduler
-from fimscan.config import parse_config
-from fimscan.errors import InputError
+from fimscan.model import MissedCause
+from fimscan.store import missed_runs, schema
+from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from tests.conftest import Cli, rows
 
@@ -70,24 +71,129 @@ def test_a_failing_scan_does_not_end_the_schedule(cli: Cli) -> None:
     assert process.returncode == 0
 
 
-def test_full_scans_have_a_schedule_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With reread = "ctime", only full scans read every file."""
-    scans = []
+def started(cli: Cli, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+    """Start the schedule; its standard error is in a file."""
+    with (cli.root / "err").open("a") as err:
+        return subprocess.Popen(
+            cli.command("schedule", "--no-audit", *arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=err,
+            env={**os.environ, **environment},
+        )
 
-    def run_scan(*_: object, full: bool, **__: object) -> NoReturn:
-        scans.append(full)
-        if full:
-            schedule._stop.set()
-        raise InputError("nothing is scanned here")
 
-    monkeypatch.setattr(scheduler, "run_scan", run_scan)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    config = parse_config(f'[schedule]\nscan = "1h"\nfull = "1s"\n[[watch]]\npath = "{tmp_path}"\n')
-    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
-    schedule = scheduler.Scheduler(database, config, None, report=lambda _: None, complain=lambda _: None)
-    stop = threading.Timer(20, schedule._stop.set)
-    stop.start()
-    schedule.run()
-    stop.cancel()
+def wait_for_line(cli: Cli, words: str, seconds: float = 60) -> str:
+    """Wait until standard error has ``words``; return all of it."""
+    deadline = time.monotonic() + seconds
+    while words not in (said := (cli.root / "err").read_text()):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.1)
+    return said
+
+
+def scans(cli: Cli) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(cli("status", "--format", "json").stdout)["scans"]
+    return found
+
+
+def test_killed_and_restarted_more_often_than_the_interval_it_scans(cli: Cli) -> None:
+    """Each start lasts less than the interval since the last scan: the schedule goes on where it was."""
+    cli.write_config(extra='[schedule]\nscan = "10s"\n')
+    cli.scan()
+    deadline = time.monotonic() + 90
+    while len(found := scans(cli)) < 2:
+        assert time.monotonic() < deadline, found
+        process = started(cli)
+        try:
+            process.wait(4)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.wait(30)
+    assert {scan["trigger"] for scan in found[1:]} == {"schedule"}
+
+
+def test_what_was_missed_is_recorded_and_made_up_for(cli: Cli) -> None:
+    """The last scan is three hours old, by the database."""
+    cli.scan()
+    database = Database(f"sqlite:///{cli.database}", host=os.uname().nodename)
+    with database.begin() as session:
+        ago = scan_store.last_done_ns(session, full=True)
+        assert ago is not None
+        session.execute(schema.scan.update().values(started_ns=ago - 3 * 3600 * 10**9))
+    cli.write_config(extra='[schedule]\nscan = "1h"\nfull = "@yearly"\n')
+    process = started(cli)
+    try:
+        wait_for(cli, "scan 2")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+    assert "2 scans were missed" in (cli.root / "err").read_text()
+    with database.read() as session:
+        (stored,) = missed_runs.latest(session, 10)
+    assert (stored.job, stored.cause, stored.count) == ("scan", MissedCause.DOWN, 2)
+    assert "missed scans" in (said := cli("doctor").stdout) and "2 scans in the last seven days" in said
+    assert "missed runs" not in cli("verify", "--db").stdout
+    with database.begin() as session:
+        session.execute(schema.missed_run.update().values(runs=1))
     database.close()
-    assert scans == [False, True]  # the baseline, then that
+    assert "missed runs 1" in cli("verify", "--db").stdout
+
+
+def test_sighup_takes_a_valid_configuration_and_keeps_the_old_one_otherwise(cli: Cli) -> None:
+    """Both are said, to systemd as well; SIGTERM then ends the schedule with 0."""
+    address = cli.root / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(address))
+        manager.settimeout(60)
+        process = started(cli, NOTIFY_SOCKET=str(address), WATCHDOG_USEC="4000000")
+        try:
+            assert "next scan" in until(manager, "READY=1")
+            until(manager, "WATCHDOG=1")
+            cli.config.write_text("[schedule]\nscan = 5\n[[watch]]\npath = '/etc'\n")
+            process.send_signal(signal.SIGHUP)
+            until(manager, "RELOADING=1")
+            until(manager, "READY=1")
+            said = wait_for_line(cli, "the configuration is invalid; the old one stays in use")
+            assert "schedule.scan" in said
+            process.send_signal(signal.SIGHUP)
+            cli.write_config()
+            process.send_signal(signal.SIGHUP)
+            wait_for_line(cli, "SIGHUP: the configuration is as it was")
+            cli.write_config(extra='[schedule]\nscan = "1s"\n')
+            process.send_signal(signal.SIGHUP)
+            wait_for_line(cli, "SIGHUP: the configuration is valid, and in use from now on")
+            wait_for(cli, "scan 3")
+            process.send_signal(signal.SIGTERM)
+            until(manager, "STOPPING=1")
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+
+
+def until(manager: socket.socket, word: str) -> str:
+    """Receive messages until one has a word."""
+    while word not in (message := manager.recv(4096).decode()):
+        pass
+    return message
+
+
+@pytest.mark.parametrize("command", ["scan --no-audit", "status", "schedule --no-audit"])
+def test_any_time_zone_does(cli: Cli, command: str) -> None:
+    """A scan from cron does not depend on it; the schedule says what it takes instead."""
+    cli.write_config(extra='[schedule]\nscan = "*/30 * * * *"\n')
+    environment = {**os.environ, "TZ": "Nowhere/City"}
+    if command.startswith("schedule"):
+        process = started(cli, TZ="Nowhere/City")
+        try:
+            said = wait_for_line(cli, "next scan")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+        assert "The system knows no time zone TZ='Nowhere/City'. Schedules follow the system's offset" in said
+        return
+    cli.scan()
+    done = cli(*command.split(), env=environment)
+    assert done.returncode <= 2, done.stderr

@@ -18,16 +18,19 @@ from fimscan.pipeline.record.contents import keeps_content, placement_problems
 from fimscan.report.text_words import content_text
 from fimscan.report.witness import extent_text
 from fimscan.store import audit as audit_store
-from fimscan.store import integrity
+from fimscan.store import integrity, missed_runs
 from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
 from fimscan.store import witness as witness_store
 from fimscan.store.contents import contents_file, permission_problem, usage_of
 from fimscan.store.database import Database
+from fimscan.timing import local_text, parse_timetable, zone_problem
 
 #: A running fanotify reader stores at least this often up to which time it has read everything.
 WITNESS_FRESH_NS = 150 * 10**9
 _SEVEN_DAYS_NS = 7 * 86400 * 10**9  # PCI DSS v4.0.1, 11.5.2: at least once every seven days
+
+_MOST_MISSED = 1000  # outages that are counted
 
 
 def audit_checks(config: Config, database: Database | None = None) -> list[Check]:
@@ -46,10 +49,34 @@ def all_checks(config: Config, database: Database) -> list[Check]:
     return [
         *_watch_checks(config, database),
         *_store_checks(database),
+        *_schedule_checks(config, database),
         *_content_checks(config, database),
         *audit_checks(config, database),
         *_witness_checks(config, database),
     ]
+
+
+def _schedule_checks(config: Config, database: Database) -> Iterator[Check]:
+    """Check the time zone of [schedule]; say when it wants the next scans, and which ones were missed."""
+    now = time.time()
+    with database.read() as session:
+        done = [scan_store.last_done_ns(session, full=full) for full in (False, True)]
+        missed = [
+            item for item in missed_runs.latest(session, _MOST_MISSED) if item.noted_ns > now * 1e9 - _SEVEN_DAYS_NS
+        ]
+    if (problem := zone_problem()) is not None:
+        yield warning("schedule", problem)
+    else:
+        due = [
+            local_text(parse_timetable(text).due(None if done_ns is None else done_ns / 1e9, now))
+            for text, done_ns in zip((config.schedule.scan, config.schedule.full), done, strict=True)
+        ]
+        yield ok("schedule", f"by [schedule], the next scan is due {due[0]}, the next full scan {due[1]}")
+    if missed:
+        number = sum(item.count for item in missed)
+        scans = "1 scan" if number == 1 else f"{number:,} scans"
+        last = local_text(missed[-1].last_ns / 1e9)
+        yield note("missed scans", f"{scans} in the last seven days, the last one {last}; one made up for them")
 
 
 def _witness_checks(config: Config, database: Database) -> Iterator[Check]:

@@ -9,11 +9,10 @@ import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime
-from itertools import pairwise
+from itertools import accumulate, islice, pairwise, repeat
 
 from fimscan import audit
-from fimscan.config import Config, cron_fields, interval_seconds
+from fimscan.config import Config
 from fimscan.errors import InputError
 from fimscan.linux.mounts import Mount, is_below_mount_that_may_hang, parse_mounts
 from fimscan.model import AuditNotice, AuditObservation, FileKind, NoticeKind, ScanStatus
@@ -23,6 +22,7 @@ from fimscan.store import devices as device_store
 from fimscan.store import files as file_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
+from fimscan.timing import parse_timetable
 
 _RULES_DIRECTORY = "/etc/audit/rules.d"
 _RULES_FILE = "/etc/audit/audit.rules"
@@ -241,16 +241,11 @@ def _started(pid: int) -> int | None:
 def longest_wait(schedule: str) -> int | None:
     """Return the longest wait, in seconds, between two runs of an interval or a cron expression.
 
-    ``None`` if it never runs.
+    ``None`` if it is neither, as in the stored configuration of an earlier version.
     """
-    if (seconds := interval_seconds(schedule)) is not None:
-        return seconds
-    from apscheduler.triggers.cron import CronTrigger
-
-    trigger = CronTrigger(**cron_fields(schedule))
-    fires: list[datetime] = []
-    at = datetime.now().astimezone()
-    while len(fires) < _FIRES and (at := trigger.get_next_fire_time(fires[-1] if fires else None, at)) is not None:
-        fires.append(at)
-    waits = [(later - earlier).total_seconds() for earlier, later in pairwise(fires)]
-    return int(max(waits)) if waits else None
+    try:
+        table = parse_timetable(schedule)
+    except ValueError:
+        return None
+    fires = list(islice(accumulate(repeat(time.time()), lambda at, _: table.after(at)), 1, _FIRES + 1))
+    return int(max(later - earlier for earlier, later in pairwise(fires)))

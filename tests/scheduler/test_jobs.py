@@ -1,0 +1,264 @@
+"""What is due follows from what was last done; what was missed is made up for once, and stored.
+
+The clock is injected: these tests wait for nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apscheduler.executors.debug import DebugExecutor
+from apscheduler.schedulers import base
+from apscheduler.schedulers.base import BaseScheduler
+
+from fimscan.config import parse_config
+from fimscan.errors import InputError
+from fimscan.model import MissedCause
+from fimscan.scheduler import Control, Scheduler, ServiceManager, run
+from fimscan.store import missed_runs, schema
+from fimscan.store import scans as scan_store
+from fimscan.store.database import Database
+
+MONDAY = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+@dataclass
+class Host:
+    """A database, and a schedule of it that runs by a clock that the test sets. Scans are only recorded."""
+
+    database: Database
+    root: Path
+    now: float = MONDAY
+    said: list[str] = field(default_factory=list)
+    scanned: list[tuple[str, float]] = field(default_factory=list)
+    fails: bool = False
+    takes: float = 0.0
+    trigger: str = "schedule"
+
+    def start(self, text: str = 'scan = "*/30 * * * *"\nfull = "0 3 * * 0"\n') -> Scheduler[None]:
+        """Start the schedule, without its threads."""
+        config = parse_config(f'[schedule]\n{text}[[watch]]\npath = "{self.root}"\n')
+        made: Scheduler[None] = Scheduler(
+            self.database,
+            config,
+            None,
+            report=lambda _: None,
+            complain=self.said.append,
+            started=lambda _: None,
+            control=Control(),
+            manager=ServiceManager(None),
+            reload=lambda: None,
+            now=lambda: self.now,
+        )
+        made.plan()
+        made._engine.start()
+        return made
+
+    def run_until(self, schedule: Scheduler[None], end: float) -> None:
+        """Let the time pass: APScheduler runs what is due."""
+        while (due := min(job.next_run_time.timestamp() for job in schedule._engine.get_jobs())) <= end:
+            self.now = max(self.now, due)
+            schedule._engine._process_jobs()
+        self.now = max(self.now, end)
+
+    def run_scan(self, *_: Any, full: bool, **__: Any) -> None:
+        """Stand in for a scan."""
+        self.scanned.append(("full" if full else "scan", self.now))
+        if self.fails:
+            raise InputError("nothing can be read")
+        self.record(full=full)
+        self.now += self.takes
+
+    def record(self, *, full: bool = True, at: float | None = None, status: str = "finished") -> None:
+        """Record a scan as begun now."""
+        with self.database.begin() as session:
+            started_ns = int((self.now if at is None else at) * 1e9)
+            number = scan_store.begin(
+                session, trigger=self.trigger, started_ns=started_ns, config_digest="d" * 64, config_text="{}"
+            )
+            values = {"status": status, "counts": "{}" if full else '{"vouched": 3}'}
+            session.execute(schema.scan.update().where(schema.scan.c.id == number).values(**values))
+
+    def missed(self) -> list[tuple[str, MissedCause, float, float, int]]:
+        with self.database.read() as session:
+            stored = missed_runs.latest(session, 100)
+        return [(m.job, m.cause, m.first_ns / 1e9, m.last_ns / 1e9, m.count) for m in stored]
+
+
+class Engine(BaseScheduler):  # type: ignore[misc]  # APScheduler ships no types
+    """APScheduler without a thread: the test says when it looks for due jobs."""
+
+    def wakeup(self) -> None:
+        pass
+
+    def shutdown(self, *, wait: bool = True) -> None:
+        super().shutdown(wait=wait)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    made = Host(Database(f"sqlite:///{tmp_path}/x.db", host="h"), tmp_path)
+    monkeypatch.setattr(run, "run_scan", made.run_scan)
+    monkeypatch.setattr(run, "BackgroundScheduler", Engine)
+    monkeypatch.setattr(run, "ThreadPoolExecutor", lambda max_workers: DebugExecutor())
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.fromtimestamp(made.now, tz)
+
+    monkeypatch.setattr(base, "datetime", Clock)
+    yield made
+    made.database.close()
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_the_first_start_scans_at_once(host: Host) -> None:
+    """One scan: a full one is also a scan."""
+    schedule = host.start()
+    host.run_until(schedule, MONDAY)
+    assert host.scanned == [("full", MONDAY)]
+    host.run_until(schedule, MONDAY + HOUR)
+    assert host.scanned[1:] == [("scan", MONDAY + HOUR / 2), ("scan", MONDAY + HOUR)]
+    assert host.missed() == []
+
+
+def test_a_full_scan_at_the_time_of_a_scan_is_enough(host: Host) -> None:
+    """Sunday, 03:00."""
+    host.record(at=MONDAY - HOUR)
+    sunday = MONDAY + 6 * DAY + 3 * HOUR
+    schedule = host.start('scan = "0 3 * * *"\nfull = "0 3 * * 0"\n')
+    host.run_until(schedule, sunday + DAY)
+    kinds = [("scan", MONDAY + 3 * HOUR + day * DAY) for day in range(6)]
+    assert host.scanned == [*kinds, ("full", sunday), ("scan", sunday + DAY)]
+
+
+@pytest.mark.parametrize("text", ['scan = "20m"\nfull = "0 3 1 1 *"\n', 'scan = "*/20 * * * *"\nfull = "0 3 1 1 *"\n'])
+def test_restarts_more_often_than_the_interval_do_not_starve_the_scans(host: Host, text: str) -> None:
+    """Restarted every 13 minutes for six hours: a scan every 20."""
+    host.record()
+    for start in range(int(6 * HOUR // 780)):
+        host.now = MONDAY + start * 780
+        host.run_until(host.start(text), MONDAY + (start + 1) * 780 - 1)
+    assert len(host.scanned) == 6 * 3 - 1
+    assert host.missed() == []
+
+
+def test_a_night_without_power_is_made_up_for_once_and_recorded(host: Host) -> None:
+    """Also at the next start, nothing is recorded twice."""
+    host.record(full=False)
+    host.record(at=MONDAY - 2 * DAY, full=True)
+    host.record(full=False)
+    host.now = MONDAY + 8 * HOUR + 600
+    host.fails = True
+    host.run_until(host.start(), host.now)
+    assert [kind for kind, _ in host.scanned] == ["full", "scan"]
+    assert [(job, cause, count) for job, cause, _, _, count in host.missed()] == [
+        ("full", MissedCause.DOWN, 1),
+        ("scan", MissedCause.DOWN, 16),
+    ]
+    words = "16 scans were missed, from 2026-11-23 00:30 UTC to 2026-11-23 08:00 UTC: fimscan was not running"
+    assert host.said[1].startswith(words)
+    host.fails = False
+    host.now += 60
+    schedule = host.start()
+    host.run_until(schedule, host.now)
+    assert [kind for kind, _ in host.scanned] == ["full", "scan", "full"]
+    assert len(host.missed()) == 2
+
+
+def test_a_suspended_machine_catches_up_once(host: Host) -> None:
+    """The engine wakes up eight hours late."""
+    host.record()
+    schedule = host.start()
+    host.run_until(schedule, MONDAY + HOUR)
+    host.now = MONDAY + 8 * HOUR + 1234
+    schedule.plan()  # the wall clock is ahead of the monotonic one
+    host.run_until(schedule, host.now)
+    assert [time - MONDAY for _, time in host.scanned] == [HOUR / 2, HOUR, 8 * HOUR + 1234]
+    assert host.missed() == [("scan", MissedCause.ASLEEP, MONDAY + 1.5 * HOUR, MONDAY + 8 * HOUR, 14)]
+
+
+def test_a_stopped_process_catches_up_once(host: Host) -> None:
+    """As the last one, but the clocks agree (SIGSTOP), so the engine just finds itself late."""
+    host.record()
+    schedule = host.start()
+    host.now = MONDAY + 8 * HOUR + 1234
+    host.run_until(schedule, MONDAY + 9 * HOUR)
+    assert [time - MONDAY for _, time in host.scanned] == [8 * HOUR + 1234, 8.5 * HOUR, 9 * HOUR]
+    assert [(cause, count) for _, cause, _, _, count in host.missed()] == [(MissedCause.ASLEEP, 16)]
+
+
+def test_scans_that_a_long_one_displaced_are_recorded(host: Host) -> None:
+    """A scan of two hours, every 30 minutes: no two at once, and three are missed each time."""
+    host.record()
+    host.takes = 2 * HOUR
+    host.run_until(host.start(), MONDAY + 2.6 * HOUR)
+    assert [time - MONDAY for _, time in host.scanned] == [HOUR / 2, 2.5 * HOUR]
+    assert host.missed() == [("scan", MissedCause.BUSY, MONDAY + HOUR, MONDAY + 2 * HOUR, 3)]
+
+
+def test_scans_of_others_count(host: Host) -> None:
+    """A person scanned at 02:59; an import, a partial and an interrupted scan read too little."""
+    sunday = MONDAY + 6 * DAY
+    host.record(at=sunday)
+    host.now = sunday + 3 * HOUR + 5
+    text = 'scan = "0 3 * * 0"\nfull = "0 0 1 1 *"\n'
+    for trigger, status in (("import", "finished"), ("live", "finished"), ("cron", "interrupted")):
+        host.trigger = trigger
+        host.record(status=status)
+        assert host.start(text)._due(host.start(text)._jobs[1]) == host.now
+    host.trigger = "manual"
+    host.record()
+    schedule = host.start(text)
+    assert schedule._due(schedule._jobs[1]) == sunday + 7 * DAY + 3 * HOUR
+
+
+def test_a_clock_that_was_wrong_does_not_stop_the_scans(host: Host) -> None:
+    """The last scan is dated 2036: it says nothing. And a clock that is set back does not make the engine wait."""
+    host.record(at=MONDAY + 3650 * DAY)
+    schedule = host.start()
+    host.run_until(schedule, MONDAY)
+    assert [kind for kind, _ in host.scanned] == ["full"]
+    host.now = MONDAY - 30 * DAY
+    schedule.plan()
+    host.run_until(schedule, host.now)
+    assert host.scanned[1:] == [("full", MONDAY - 30 * DAY)]
+    host.run_until(schedule, host.now + HOUR / 2)
+    assert host.scanned[2:] == [("scan", MONDAY - 30 * DAY + HOUR / 2)]
+
+
+def test_a_failed_scan_waits_for_its_next_time(host: Host) -> None:
+    """It is not tried again at once, also not when what is due is worked out again."""
+    host.record()
+    host.fails = True
+    schedule = host.start()
+    host.run_until(schedule, MONDAY + HOUR / 2)
+    host.now += 10
+    schedule.plan()
+    host.run_until(schedule, MONDAY + HOUR)
+    assert [time - MONDAY for _, time in host.scanned] == [HOUR / 2, HOUR]
+    assert host.said == ["nothing can be read"] * 2
+    assert host.missed() == []
+
+
+def test_a_run_that_waits_too_long_is_noticed(host: Host) -> None:
+    """Then the watchdog gets no sign of life, unless a scan is why."""
+    host.record()
+    schedule = host.start()
+    assert not schedule.is_stuck()
+    host.now = MONDAY + HOUR / 2 + 301
+    assert schedule.is_stuck()
+    with schedule._busy:
+        assert not schedule.is_stuck()

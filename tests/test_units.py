@@ -1,0 +1,121 @@
+"""The systemd units are valid, are as strict as a scan allows, and agree with the exit codes that fimscan has."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fimscan import errors
+from fimscan.shipped import shipped_path
+
+CONF = Path(shipped_path("conf"))
+SERVICES = ("fimscan.service", "fimscan-scan.service", "fimscan-notify.service")
+UNITS = (*SERVICES, "fimscan-scan.timer")
+# What systemd-analyze may give at most, in tenths; 0 is the strictest. A scan has to read everything.
+EXPOSURE = {"fimscan.service": 27, "fimscan-scan.service": 24, "fimscan-notify.service": 31}
+# Each of these would hide files or processes from a scan, or show others than the host has.
+HIDES = {
+    *(
+        "PrivateDevices",
+        "PrivateTmp",
+        "ProtectHome",
+        "ProtectKernelModules",
+        "TemporaryFileSystem",
+        "InaccessiblePaths",
+    ),
+    *("ProtectProc", "ProcSubset", "PrivatePIDs", "PrivateUsers", "ProtectHostname", "RootDirectory", "User"),
+}
+
+
+def analyze() -> str:
+    """Path of systemd-analyze, in a version that judges files of units."""
+    found = shutil.which("systemd-analyze")
+    if found is None:
+        pytest.skip("systemd-analyze is not installed (apt-get install systemd)")
+    version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.split()[1].split(".")[0]) < 250:
+        pytest.skip(f"{version.splitlines()[0]} cannot judge unit files offline")
+    return found
+
+
+def keys(unit: str) -> configparser.SectionProxy:
+    parser = configparser.ConfigParser(interpolation=None, strict=False, delimiters="=")
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # systemd's keys have capitals
+    parser.read_string((CONF / unit).read_text())
+    return parser["Timer" if unit.endswith(".timer") else "Service"]
+
+
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    """No unknown key, no value that is ignored, no program that is missing."""
+    for unit in UNITS:
+        text = (CONF / unit).read_text()
+        (tmp_path / unit).write_text(text.replace("/usr/local/bin/fimscan", "/bin/true"))
+    command = [analyze(), "verify", "--man=no", "--recursive-errors=no", *(str(tmp_path / unit) for unit in UNITS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    ours = [line for line in (done.stdout + done.stderr).splitlines() if "fimscan" in line]
+    assert (done.returncode, ours) == (0, [])
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_the_sandbox_is_strict(unit: str) -> None:
+    """systemd's own judgement; a line that is taken away shows here."""
+    command = [analyze(), "security", "--offline=yes", "--no-pager", f"--threshold={EXPOSURE[unit]}", str(CONF / unit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout[-200:]
+
+
+@pytest.mark.parametrize("unit", ["fimscan.service", "fimscan-scan.service"])
+def test_the_sandbox_hides_nothing_from_a_scan(unit: str) -> None:
+    """A file that the sandbox hides would be reported as removed, or not at all."""
+    assert HIDES & set(keys(unit)) == set()
+
+
+def test_both_ways_to_scan_have_the_same_sandbox() -> None:
+    """But for what only the second witness needs."""
+    sandbox = re.compile(
+        r"(Private|Protect|Restrict|NoNew|Lock|Memory|Keyring|Device|IPAddress|SystemCall|Capability|UMask)"
+    )
+    service, scan = ({k: v for k, v in keys(unit).items() if sandbox.match(k)} for unit in SERVICES[:2])
+    assert service.keys() == scan.keys()
+    only = {k: set(service[k].split()) ^ set(scan[k].split()) for k in service if service[k] != scan[k]}
+    assert only == {
+        "CapabilityBoundingSet": {"CAP_SYS_ADMIN"},
+        "SystemCallFilter": {"fanotify_init", "fanotify_mark", "open_by_handle_at"},
+    }
+
+
+def test_exit_codes_mean_the_same_to_systemd() -> None:
+    """A scan that found changes did not fail; errors do; waiting does not fix bad arguments and configurations."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.FimscanError)]
+    failures = {kind.exit_code for kind in kinds if kind.meaning} - {errors.LockedError.exit_code}
+    stopped = {128 + signal.SIGINT, 128 + signal.SIGTERM}
+    success = {int(code) for code in keys("fimscan-scan.service")["SuccessExitStatus"].split()}
+    assert success == {*range(1, 8), errors.LockedError.exit_code, *stopped}
+    assert (failures - stopped) & success == set()
+    assert {int(code) for code in keys("fimscan.service")["SuccessExitStatus"].split()} == stopped
+    never = {int(code) for code in keys("fimscan.service")["RestartPreventExitStatus"].split()}
+    assert never == {errors.UsageError.exit_code, errors.ConfigError.exit_code}
+
+
+def test_a_mail_is_made_of_the_state(tmp_path: Path) -> None:
+    """The command of fimscan-notify.service, with a sendmail that keeps what it gets."""
+    (tmp_path / "sendmail").write_text(f"#!/bin/sh\ncat > {tmp_path}/mail\n")
+    (tmp_path / "systemctl").write_text("#!/bin/sh\necho status of $4\n")
+    (tmp_path / "fimscan").write_text("#!/bin/sh\necho fimscan $*\n")
+    for name in ("sendmail", "systemctl", "fimscan"):
+        (tmp_path / name).chmod(0o755)
+    words = keys("fimscan-notify.service")["ExecStart"].partition("-c '")[2].removesuffix("'")
+    words = words.replace("%%", "%").replace("%H", "web1").replace("/usr/sbin/", "").replace("/usr/local/bin/", "")
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "MAILTO": "admin@example.com"}
+    subprocess.run(["/bin/sh", "-c", words.replace("\\\\", "\\")], env=environment, check=True, timeout=60)
+    assert (tmp_path / "mail").read_text() == (
+        "To: admin@example.com\nSubject: [fimscan] web1: monitoring failed\n\nstatus of fimscan.service\n"
+        "fimscan --config /etc/fimscan/fimscan.toml --no-pager status --last 3\n"
+    )
