@@ -67,6 +67,7 @@ from fimscan.model.files import (
     device_text,
 )
 from fimscan.model.holders import Doubt, Holder, Holders, Rights, Unseen
+from fimscan.model.hosts import HostEvent, HostEventKind, HostIdentity, IdSource
 from fimscan.model.in_effect import InEffect, Runner, RunsAs, RunsVersion
 from fimscan.model.packages import (
     PACKAGE_MANAGERS,
@@ -150,6 +151,10 @@ __all__ = [
     "GapReason",
     "Holder",
     "Holders",
+    "HostEvent",
+    "HostEventKind",
+    "HostIdentity",
+    "IdSource",
     "InEffect",
     "Lineage",
     "Login",

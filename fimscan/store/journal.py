@@ -52,6 +52,7 @@ class Cause(StrEnum):
     LATE_RECORDS = "late-records"
     ACCEPT = "accept"
     PLAN = "plan"
+    CONTROL = "control"
     AUDIT = "audit"
     OPEN = "open"  # not closed yet
     UPGRADE = "upgrade"  # the rows that were older than the journal, as they were at the upgrade

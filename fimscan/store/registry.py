@@ -234,3 +234,19 @@ class Subject(IntEnum):
         key=("kind", "number", "time_ns", "serial"),
         others=("detail",),
     )
+    HOST_EVENT = Noted(
+        30,
+        "the change of the host's name or id at {}",
+        schema.host_event,
+        "time_ns",
+        key=("id",),
+        others=("time_ns", "kind", "before", "after"),
+    )
+    # Without ``told``: whether a message was printed is not evidence of the failure.
+    CONTROL_FAILURE = Numbered(
+        31,
+        "control failure {}",
+        schema.control_failure,
+        "id",
+        ("id", "kind", "subject", "start_ns", "detected_ns", "cause", "actor", "end_ns", "remedy"),
+    )
