@@ -19,6 +19,7 @@ from fimscan.errors import FimscanError, InterruptedScanError, LockedError
 from fimscan.pipeline import AuditSource, Live, ScanResult, run_scan
 from fimscan.pipeline.audit.reading import AuditReader
 from fimscan.pipeline.audit.witness import Witness
+from fimscan.pipeline.controls import record as controls
 from fimscan.scan.scanner import Progress
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -44,6 +45,7 @@ class Scheduler:
 
     Args:
         report: called with the result of each scan.
+        report_controls: called when controls may have failed or work again.
         complain: called with the text of each failure; the schedule goes on.
     """
 
@@ -55,12 +57,14 @@ class Scheduler:
         *,
         report: Report,
         complain: Complain,
+        report_controls: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._config = config
         self._source = source
         self._report = report
         self._complain = complain
+        self._report_controls = report_controls
         self._stop = threading.Event()
         # Held during a scan, a reading of the log, or a live look.
         self._busy = threading.Lock()
@@ -119,15 +123,18 @@ class Scheduler:
         """Run one scheduled scan and report it. With ``full``, every file is read again."""
 
         def work() -> None:
-            result = run_scan(
-                self._database,
-                self._config,
-                source=self._source,
-                trigger="schedule",
-                full=full,
-                on_progress=self._check_stop,
-                reader=self._reader,
-            )
+            with controls.noting_failure(self._database):
+                controls.before_scan(self._database)
+                result = run_scan(
+                    self._database,
+                    self._config,
+                    source=self._source,
+                    trigger="schedule",
+                    full=full,
+                    on_progress=self._check_stop,
+                    reader=self._reader,
+                )
+                controls.after_scan(self._database, self._config, self._source, result)
             self._report(result)
 
         self._attempt(work)
@@ -138,6 +145,8 @@ class Scheduler:
         def work() -> None:
             for problem in self._reader.read_new() if self._reader is not None else ():
                 self._complain(problem)
+            controls.after_reading(self._database, self._config, self._source)
+            self._report_controls()
 
         self._attempt(work)
 

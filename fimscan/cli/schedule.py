@@ -10,8 +10,9 @@ import click
 
 from fimscan.cli.context import Settings, note, packaged
 from fimscan.cli.remedies import own_command
-from fimscan.cli.scan import audit_source, grouping_if_many, print_result
+from fimscan.cli.scan import audit_source, grouping_if_many, print_controls, print_result
 from fimscan.pipeline import ScanResult
+from fimscan.pipeline.controls import record as controls
 from fimscan.pipeline.history.reporting import report_once
 from fimscan.scheduler import Scheduler
 from fimscan.store.database import Database
@@ -29,7 +30,12 @@ def schedule(settings: Settings, *, no_audit: bool) -> None:
     with settings.database(create=True) as database:
         source = audit_source(config, disabled=no_audit)
         runner = Scheduler(
-            database, config, source, report=partial(_report, database, settings, own_command(settings)), complain=note
+            database,
+            config,
+            source,
+            report=partial(_report, database, settings, own_command(settings)),
+            complain=note,
+            report_controls=partial(_report_controls, database),
         )
         note(f"scans: {config.schedule.scan}; audit log: {config.schedule.audit}; stop with SIGTERM or Ctrl-C")
         runner.run()
@@ -39,8 +45,17 @@ def schedule(settings: Settings, *, no_audit: bool) -> None:
 def _report(database: Database, settings: Settings, command: str, result: ScanResult) -> None:
     for problem in result.new_problems:
         note(problem)
-    with report_once(database, result) as reported:
+    with report_once(database, result) as reported, controls.report_once(database) as report:
+        print_controls(report)
         found, facts = packaged(database, reported.diff, settings, after_scan=True)
         shown = replace(reported, diff=found)
         print_result(shown, 0, command, grouping_if_many(database, shown, facts), verbose=False)
+        sys.stdout.flush()
+    if (unstored := controls.store_head(database)) is not None:
+        note(unstored)
+
+
+def _report_controls(database: Database) -> None:
+    with controls.report_once(database) as report:
+        print_controls(report)
         sys.stdout.flush()

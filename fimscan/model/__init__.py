@@ -53,6 +53,7 @@ from fimscan.model.audit import (
 )
 from fimscan.model.changes import Breach, Change, ChangeKind, Window
 from fimscan.model.checks import Check, CheckSeverity, worst
+from fimscan.model.controls import ControlFailure, ControlKind, ControlReport, Symptom
 from fimscan.model.files import (
     KIND_OF_TYPE,
     UNKNOWN_DIGEST,
@@ -130,6 +131,9 @@ __all__ = [
     "CheckSeverity",
     "ContentUsage",
     "Continuity",
+    "ControlFailure",
+    "ControlKind",
+    "ControlReport",
     "Coverage",
     "Crash",
     "DamagedLine",
@@ -192,6 +196,7 @@ __all__ = [
     "Standing",
     "Status",
     "StoredPath",
+    "Symptom",
     "TextChange",
     "TextFact",
     "TextFactKind",
