@@ -8,6 +8,7 @@ from fimscan.model import ControlFailure, ControlKind, ControlReport, HostEvent,
 from fimscan.report.display import minute_text, moment_text, show
 from fimscan.report.words import by_process_text
 
+_MENDED = "Control works again"
 _MOST_SUBJECTS = 3
 _MINUTE_NS = 60 * 10**9
 _UNITS = ((86400, "days"), (3600, "h"), (60, "min"))
@@ -21,7 +22,7 @@ def control_lines(report: ControlReport) -> Iterator[str]:
     yield from _lines("Control failed", (item for item in began if item.id not in over))
     yield from _lines("Control failed for a while", (item for item in began if item.id in over))
     known = {item.id for item in report.began}
-    yield from _lines("Control works again", (item for item in report.mended if item.id not in known))
+    yield from _lines(_MENDED, (item for item in report.mended if item.id not in known))
 
 
 def failed_lines(failures: Iterable[ControlFailure]) -> Iterator[str]:
@@ -40,16 +41,16 @@ def _lines(head: str, failures: Iterable[ControlFailure]) -> Iterator[str]:
         key = (item.kind, item.cause, item.start_ns, item.end_ns, None if item.actor is None else item.actor.pid)
         groups.setdefault(key, []).append(item)
     for group in groups.values():
-        yield f"{head} ({group[0].kind}): {failure_text(group)}"
+        yield f"{head} ({group[0].kind}): {_text(group, was='failed: ' if head == _MENDED else '')}"
 
 
-def failure_text(group: list[ControlFailure]) -> str:
-    """What failed, why, who did it and when: ``/etc: its audit rules were removed, by ..., since ...``."""
+def _text(group: list[ControlFailure], was: str) -> str:
+    """What failed, why, who did it and when: ``/etc: its audit rules were removed, by ...; since ...``."""
     first = group[0]
     subjects = [_shown(item.subject) for item in group]
     more = f" and {len(subjects) - _MOST_SUBJECTS:,} more" if len(subjects) > _MOST_SUBJECTS else ""
     who = "" if first.actor is None else f", {by_process_text(first.actor)}"
-    return f"{', '.join(subjects[:_MOST_SUBJECTS])}{more}: {_shown(first.cause)}{who}; {_when(first)}"
+    return f"{', '.join(subjects[:_MOST_SUBJECTS])}{more}: {was}{_shown(first.cause)}{who}; {_when(first)}"
 
 
 def _shown(text: str) -> str:

@@ -191,25 +191,54 @@ def _suppressed(facts: AuditFacts) -> Iterator[Symptom]:
 
 
 def _rules(facts: AuditFacts) -> Iterator[Symptom]:
-    """Monitored paths without a rule. The gap says since when and by whom, if there were rules before."""
+    """Monitored paths without a rule. The gaps say since when and by whom, if there were rules before."""
+    suppressed = any(seen.suppressed for seen in (*facts.earlier, facts.latest))
+    # While rules keep events out of the log, every path has a gap without a rule.
+    reasons = {GapReason.RULE_REMOVED} if suppressed else _WITHOUT_RULE
     for path, replaced in facts.uncovered.items():
-        gaps = [gap for gap in facts.gaps.get(path, ()) if gap.reason in _WITHOUT_RULE]
-        gap = max(gaps, key=lambda item: item.end_ns, default=None)
+        found = _stretches(gap for gap in facts.gaps.get(path, ()) if gap.reason in _WITHOUT_RULE)
+        last = found[-1] if found else _Stretch(start_ns=facts.latest.time_ns, end_ns=facts.latest.time_ns)
         if replaced:
             cause = "its audit rule is for a directory that was moved or replaced: load the rules again"
-        elif gap is not None and gap.reason is GapReason.RULE_REMOVED:
-            cause = "its audit rules were removed"
         else:
-            cause = "no loaded audit rule covers it"
-        since = facts.latest.time_ns if gap is None else gap.start_ns
-        yield _audit(path, since, cause, actor=None if gap is None else gap.actor)
-    suppressed = any(seen.suppressed for seen in (*facts.earlier, facts.latest))
-    reasons = {GapReason.RULE_REMOVED} if suppressed else _WITHOUT_RULE
-    for path, gaps_of_path in facts.gaps.items():
-        for gap in gaps_of_path:
-            if path not in facts.uncovered and gap.reason in reasons:
-                was = "were removed, and loaded again" if gap.reason is GapReason.RULE_REMOVED else "were not loaded"
-                yield _audit(path, gap.start_ns, f"its audit rules {was}", gap.end_ns, actor=gap.actor)
+            cause = "its audit rules were removed" if last.is_removal else "no loaded audit rule covers it"
+        yield _audit(path, last.start_ns, cause, actor=last.actor)
+    for path, gaps in facts.gaps.items():
+        found = _stretches(gap for gap in gaps if gap.reason in reasons)
+        for one in found[: -1 if path in facts.uncovered else None]:
+            was = "were removed, and loaded again" if one.is_removal else "were not loaded"
+            yield _audit(path, one.start_ns, f"its audit rules {was}", one.end_ns, actor=one.actor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stretch:
+    """A time without rules, from gaps that touch: rules are removed, and then none is loaded."""
+
+    start_ns: int
+    end_ns: int
+    is_removal: bool = False
+    actor: Actor | None = None
+
+
+def _stretches(gaps: Iterable[Gap]) -> list[_Stretch]:
+    found: list[_Stretch] = []
+    for gap in sorted(gaps, key=lambda gap: gap.start_ns):
+        one = _Stretch(
+            start_ns=gap.start_ns,
+            end_ns=gap.end_ns,
+            is_removal=gap.reason is GapReason.RULE_REMOVED,
+            actor=gap.actor,
+        )
+        if found and gap.start_ns <= found[-1].end_ns:
+            last = found.pop()
+            one = _Stretch(
+                start_ns=last.start_ns,
+                end_ns=max(last.end_ns, one.end_ns),
+                is_removal=last.is_removal or one.is_removal,
+                actor=last.actor or one.actor,
+            )
+        found.append(one)
+    return found
 
 
 def _unread_log(facts: AuditFacts) -> Iterator[Symptom]:
