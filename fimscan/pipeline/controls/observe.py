@@ -57,7 +57,9 @@ def audit_facts(session: Session, config: Config, source: AuditSource, since_ns:
         gaps={shown: coverage.over(path, within, _NEED).gaps for shown, path in paths.items()},
         notices=tuple(notices),
         logs=tuple(show(log) for log in source.paths),
-        is_logged=any(extent.end_ns >= latest.time_ns for some in extents for extent in some),
+        # A log that was given for once (--audit-log) is mostly a copy.
+        is_logged=source.logs != config.audit.logs
+        or any(extent.end_ns >= latest.time_ns for some in extents for extent in some),
     )
 
 
