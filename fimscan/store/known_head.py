@@ -19,7 +19,7 @@ from fimscan.report.display import minute_text, time_text
 from fimscan.store import schema
 from fimscan.store.session import Session
 
-_SCHEMA = "fimscan.head/1"
+_VERSION = 1
 _MOST_BYTES = 4096
 
 
@@ -67,7 +67,7 @@ def read(path: str) -> KnownHead | None:
 def write(path: str, known: KnownHead) -> str | None:
     """Replace the file; return the problem, if it cannot be written."""
     document = {
-        "schema": _SCHEMA,
+        "version": _VERSION,
         "host": known.host,
         "scan": known.scan,
         "finished": time_text(known.finished_ns),

@@ -317,9 +317,11 @@ def scan_symptoms(facts: ScanFacts) -> Iterator[Symptom]:
         return
     if facts.every_s is None:
         return
-    passed = (facts.this_ns - facts.last_ns) / 1e9
+    # From the end: a scan that takes longer than the interval is not one that was missed.
+    done_ns = facts.last_ns if facts.done_ns is None else facts.done_ns
+    passed = (facts.this_ns - done_ns) / 1e9
     if passed > _LATE_FACTOR * facts.every_s:
-        due_ns = facts.last_ns + facts.every_s * 10**9
+        due_ns = done_ns + facts.every_s * 10**9
         missed = int(passed // facts.every_s) - 1
         runs = "1 run was" if missed == 1 else f"{missed:,} runs were"
         due = f"one is due every {_interval(facts.every_s)}"

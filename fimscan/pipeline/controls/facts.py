@@ -37,12 +37,14 @@ class ScanFacts:
 
     Attributes:
         last_ns: when the last complete scan began, before the present one; ``None`` if there was none.
+        done_ns: when it finished.
         this_ns: when the present scan began.
         every_s: how often a scan is to run, if that is known.
         interrupted: scans that did not finish since then: (number, when it began).
     """
 
     last_ns: int | None
+    done_ns: int | None = None
     this_ns: int
     every_s: int | None = None
     interrupted: tuple[tuple[int, int], ...] = ()

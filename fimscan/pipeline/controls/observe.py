@@ -85,6 +85,7 @@ def scan_facts(session: Session, config: Config, this: Scan) -> ScanFacts:
     since = 0 if last is None else last.id
     return ScanFacts(
         last_ns=None if last is None else last.started_ns,
+        done_ns=None if last is None else last.finished_ns,
         this_ns=this.started_ns,
         every_s=_interval(done[-_MOST:], this, config),
         interrupted=tuple(
