@@ -71,14 +71,14 @@ def recorded_id(path: str) -> str | None:
     return text
 
 
-def record_id(path: str) -> str:
-    """Make an id and record it; if another process was faster, take its id.
+def record_id(path: str, known: str | None = None) -> str:
+    """Record the ``known`` id, or a new one; if another process was faster, take its id.
 
     Raises:
         OSError: the file cannot be written.
         ValueError: as :func:`recorded_id`.
     """
-    made = f"recorded:{secrets.token_hex(16)}"
+    made = known or f"recorded:{secrets.token_hex(16)}"
     partial = f"{path}.{secrets.token_hex(8)}.new"
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -71,7 +71,7 @@ class Database:
         self.url = _parse_url(url)
         self._directory = directory
         _prepare_location(self.url, create=create)
-        self.identity = self._identified(host, record=writing)
+        self.identity = self._identified(host)
         self._read_only = None
         if self.file is not None and not writing and not is_writable(self.file):
             self._read_only = ReadOnlyFile(self.file)
@@ -221,36 +221,60 @@ class Database:
         shown = f"{_name(self.url)} {self.identity.id or self.host}"
         return "server-" + hashlib.sha256(shown.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
-    def _identified(self, host: str | HostIdentity, *, record: bool) -> HostIdentity:
-        """The host with its id, which is made and recorded if it has no machine-id."""
+    def _identified(self, host: str | HostIdentity) -> HostIdentity:
+        """The host with its recorded id, if it has no machine-id and an id was recorded here."""
         if isinstance(host, str):
             return HostIdentity(name=host)
         path = self.id_file
         if host.source is not IdSource.RECORDED or path is None:
             return host
         try:
-            known = recorded_id(path)
-            if known is None and record:
-                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-                known = record_id(path)
+            return replace(host, id=recorded_id(path))
+        except PermissionError:
+            return host  # a reader who may not read it is content with the name
         except OSError as error:
-            if not record:
-                return host  # a reader who may not read it is content with the name
-            raise StoreError(f"the host's id cannot be stored in {path}: {error.strerror}") from error
+            raise StoreError(f"the host's id in {path} cannot be read: {error.strerror}") from error
         except ValueError as error:
             raise StoreError(str(error)) from error
-        return replace(host, id=known)
+
+    @contextmanager
+    def _id_recorded(self) -> Iterator[None]:
+        """Record an id of this host: where the file was lost, that of the records that have its name.
+
+        If the block raises, a new file is removed again: nothing stays beside the database of another host.
+        """
+        path = self.id_file
+        if self.identity.source is not IdSource.RECORDED or self.identity.id is not None or path is None:
+            yield
+            return
+        try:
+            with self.engine.connect() as connection:
+                found = hosts.recorded_id_of(connection, self.host)
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            self.identity = replace(self.identity, id=record_id(path, found))
+        except OSError as error:
+            raise StoreError(f"the host's id cannot be stored in {path}: {error.strerror}") from error
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(path)
+            raise
 
     def _find_host(self, *, add: bool, adopt: str | None) -> int:
         shared = self.file is None
-        with self.engine.connect() as connection:
-            if not add or hosts.is_current(connection, self.identity):
+        if not add:
+            with self.engine.connect() as connection:
                 return hosts.find(connection, self.identity, shared=shared, name=self.name)
-        for _attempt in range(2):
-            # Another process may add the same host at this moment ('fimscan status' during the first scan).
-            with suppress(IntegrityError), self._writer.begin() as connection:
-                return hosts.claim(connection, self.identity, shared=shared, name=self.name, adopt=adopt)
-        raise StoreError(f"{self.name}: another process adds the host {self.host}; try again")
+        with self._id_recorded():
+            with self.engine.connect() as connection:
+                if hosts.is_current(connection, self.identity):
+                    return hosts.find(connection, self.identity, shared=shared, name=self.name)
+            for _attempt in range(2):
+                # Another process may add the same host at this moment ('fimscan status' during the first scan).
+                with suppress(IntegrityError), self._writer.begin() as connection:
+                    return hosts.claim(connection, self.identity, shared=shared, name=self.name, adopt=adopt)
+            raise StoreError(f"{self.name}: another process adds the host {self.host}; try again")
 
 
 def _is_taken(descriptor: int) -> bool:

@@ -63,6 +63,12 @@ def is_current(connection: Connection, host: HostIdentity) -> bool:
     return found is not None and (host.id is None or (found.identity, found.name) == (host.id, host.name))
 
 
+def recorded_id_of(connection: Connection, name: str) -> str | None:
+    """The id of the records with this name, if it was recorded: a copy of the database has no id beside it."""
+    found = (record.identity for record in _records(connection) if record.name == name)
+    return next((identity for identity in found if identity and identity.startswith("recorded:")), None)
+
+
 def claim(connection: Connection, host: HostIdentity, *, shared: bool, name: str, adopt: str | None) -> int:
     """As :func:`find` in a transaction that may write: add a new host, store a new name, give old records an id.
 

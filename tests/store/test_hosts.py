@@ -171,7 +171,7 @@ def test_a_machine_id_is_used_and_not_shown(machine_id: Path, tmp_path: Path) ->
 
 
 def test_a_recorded_id_stays_with_its_database(tmp_path: Path) -> None:
-    """A container has another name at each start, and the same volume. A copy of the file alone is another host's."""
+    """A container has another name at each start, and the same volume. A copy elsewhere is another host's."""
     baseline(tmp_path, HostIdentity(name="1a2b", source=IdSource.RECORDED))
     path = tmp_path / "f.db.host-id"
     assert path.stat().st_mode & 0o777 == 0o600
@@ -179,8 +179,13 @@ def test_a_recorded_id_stays_with_its_database(tmp_path: Path) -> None:
         assert len(told(database)) == 1 and database.identity.id == recorded_id(str(path))
     (tmp_path / "elsewhere").mkdir()
     shutil.copy(tmp_path / "f.db", tmp_path / "elsewhere" / "f.db")
+    other = HostIdentity(name="5e6f", source=IdSource.RECORDED)
     with pytest.raises(StoreError, match="baseline of another host"):
-        Database(f"sqlite:///{tmp_path}/elsewhere/f.db", host=HostIdentity(name="5e6f", source=IdSource.RECORDED))
+        Database(f"sqlite:///{tmp_path}/elsewhere/f.db", host=other)
+    # Under the same name, a copy is the same host's: there is nothing else to know it by.
+    assert not (tmp_path / "elsewhere" / "f.db.host-id").exists()
+    with opened(tmp_path / "elsewhere", HostIdentity(name="3c4d", source=IdSource.RECORDED)) as copy:
+        assert copy.identity.id == recorded_id(str(path)) and told(copy) == []
 
 
 def test_a_recorded_id_is_made_once_and_never_followed_elsewhere(tmp_path: Path) -> None:
