@@ -42,6 +42,18 @@ def test_strict_adds_8_while_a_control_is_failed(cli: Cli) -> None:
     assert cli("scan", "--no-audit", "--strict", code=8).stdout == ""
 
 
+def test_no_import_into_a_database_that_was_emptied(cli: Cli) -> None:
+    """An imported baseline is a first scan, too."""
+    cli.scan()
+    (cli.root / f"{cli.database.name}.head").rename(cli.root / "kept")
+    for path in cli.root.glob(f"{cli.database.name}*"):
+        path.unlink()
+    opened(cli).close()
+    (cli.root / "kept").rename(f"{cli.database}.head")
+    (cli.root / "sums").write_text(f"{'0' * 64}  {cli.watched}/a\n")
+    assert "knows of scan 1" in cli("import", "auto", str(cli.root / "sums"), code=24).stderr
+
+
 def opened(cli: Cli) -> Database:
     """The database, as the commands open it."""
     return Database(f"sqlite:///{cli.database}", host=this_host())
