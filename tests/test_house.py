@@ -35,6 +35,7 @@ INNER_FLOORS = {
         ("audit",),
         ("scan",),
         ("import_baseline", "history", "live", "health"),
+        ("controls",),
         ("__init__",),
     ),
 }
@@ -116,7 +117,11 @@ PURE_PACKAGES = ("claims", "dpkg_files", "dpkg_status", "hook", "judge", "manife
 
 
 @pytest.mark.parametrize(
-    "room", ["compare", "attribution", "grouping", "contents", *(f"packages/{name}" for name in PURE_PACKAGES)]
+    "room",
+    [
+        *("compare", "attribution", "grouping", "contents", "pipeline/controls/evaluate", "pipeline/controls/facts"),
+        *(f"packages/{name}" for name in PURE_PACKAGES),
+    ],
 )
 def test_the_join_is_pure(room: str) -> None:
     """It reads no clock, file, process or network: an answer can be replayed from its inputs."""

@@ -34,6 +34,7 @@ RESULT_CODES = (
     (1, "`scan`, `diff`: something was added"),
     (2, "`scan`, `diff`: something was removed"),
     (4, "`scan`, `diff`: something changed (content, attributes, or a move)"),
+    (8, "`scan --strict`: a control is failed, or failed since the last report"),
 )
 CHECK_CODES = (
     (0, "no problem; notes do not count"),
@@ -322,6 +323,7 @@ def exit_codes_page() -> str:
         "The code is a sum, as AIDE's is: 3 says that something was added and something was removed.",
         "`scan` counts what this scan found new. `diff` counts everything that differs from the accepted baseline.",
         "The first scan is the baseline and exits with 0.",
+        "With `scan --strict`, 14 and 15 can also be sums, of 8 and 6 or 7. An error prints a line on standard error.",
         "",
         "| code | meaning |",
         "|---|---|",

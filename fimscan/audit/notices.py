@@ -56,6 +56,7 @@ _WITH_ACTOR = frozenset(
         NoticeKind.RULE_REMOVED,
         NoticeKind.URING_RULE_REMOVED,
         NoticeKind.DISABLED,
+        NoticeKind.DAEMON_END,  # the sender of the signal (AUDIT_SIGNAL_INFO)
         NoticeKind.UNNAMED_FILE,
         NoticeKind.EXTENTS_MOVED,
         NoticeKind.USER_MOUNT,
@@ -78,6 +79,11 @@ def _actor(event: AuditEvent, body: bytes, kind: NoticeKind, user_name: UserName
     if b"pid" not in values and auid is None:
         return None
     uid = id_value(values.get(b"uid"))
+    if kind is NoticeKind.DAEMON_END:
+        # uid= is auditd's. auid= is the sender's login user or, if it has none, its uid (audit_signal_info in
+        # kernel/auditsc.c); only a sender with a login has a session.
+        has_login = id_value(values.get(b"ses")) is not None
+        auid, uid = (auid, None) if has_login else (None, auid if b"ses" in values else None)
     return Actor(
         pid=int_value(values.get(b"pid")) or 0,
         auid=auid,

@@ -11,9 +11,10 @@ from typing import BinaryIO
 import click
 
 from fimscan import audit as reader
-from fimscan.cli.context import Settings, note, output_to, use_color
+from fimscan.cli.context import STATE_DIRECTORY, Settings, note, output_to, use_color
 from fimscan.cli.pager import paged
 from fimscan.errors import InputError, UsageError
+from fimscan.linux.host import this_host
 from fimscan.linux.users import user_name
 from fimscan.model import DamagedLine, FileAccess
 from fimscan.report.documents.accesses import accesses_document
@@ -118,7 +119,7 @@ def status(settings: Settings, *, form: str) -> int:
 
     config = settings.config()
     # The database is optional: it has the previous observation of audit, to compare with.
-    _, database = database_check(settings.url(), os.uname().nodename)
+    _, database = database_check(settings.url(), this_host(), STATE_DIRECTORY)
     try:
         checks = audit_checks(config, database)
     finally:

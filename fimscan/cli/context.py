@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _ADDED, _REMOVED, _CHANGED = 1, 2, 4
 _LINES = 24
+#: Where id and head of the host are stored, if the database is on a server.
+STATE_DIRECTORY = "/var/lib/fimscan"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +63,22 @@ class Settings:
         return self.db_url or self.config().database.url
 
     @contextmanager
-    def database(self, *, create: bool = False, writing: bool = False) -> Iterator[Database]:
-        """Open the database for one command. Without ``create`` and ``writing``, read access is enough."""
+    def database(self, *, create: bool = False, writing: bool = False, adopt: str | None = None) -> Iterator[Database]:
+        """Open the database for one command. Without ``create`` and ``writing``, read access is enough.
+
+        ``adopt`` takes over the records of another host (:mod:`fimscan.store.hosts`).
+        """
+        from fimscan.linux.host import this_host
         from fimscan.store.database import Database
 
-        database = Database(self.url(), host=os.uname().nodename, create=create, writing=create or writing)
+        database = Database(
+            self.url(),
+            host=this_host(),
+            create=create,
+            writing=create or writing,
+            adopt=adopt,
+            directory=STATE_DIRECTORY,
+        )
         try:
             yield database
         finally:

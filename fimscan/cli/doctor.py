@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from fimscan.cli.checks import print_checks
-from fimscan.cli.context import Settings
+from fimscan.cli.context import STATE_DIRECTORY, Settings
 from fimscan.cli.remedies import runnable
+from fimscan.linux.host import this_host
 from fimscan.pipeline.health.doctor import all_checks, audit_checks, database_check
 
 
@@ -23,7 +22,7 @@ def doctor(settings: Settings, *, form: str) -> int:
     Example: fimscan doctor --format json
     """
     config = settings.config()
-    check, database = database_check(settings.url(), os.uname().nodename)
+    check, database = database_check(settings.url(), this_host(), STATE_DIRECTORY)
     checks = [check]
     if database is None:
         checks += audit_checks(config)

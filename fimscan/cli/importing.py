@@ -12,6 +12,7 @@ import click
 from fimscan.cli.context import Settings, absolute_path
 from fimscan.cli.remedies import own_command
 from fimscan.importers.formats import FORMATS
+from fimscan.pipeline.controls import record as controls
 from fimscan.pipeline.import_baseline import Imported, import_baseline
 from fimscan.report.documents.imported import import_document
 from fimscan.report.imported import import_lines
@@ -63,6 +64,7 @@ def _import(settings: Settings, form: str, *, file: str, root: str | None, name:
     directory = None if root is None else absolute_path(root)
     path = os.fsencode(os.path.abspath(file))
     with settings.database(create=True) as database:
+        controls.before_scan(database)
         done = import_baseline(database, config, path, form=name, root=directory)
     assert done.scan is not None, "a successful import has a scan"
     if form == "json":

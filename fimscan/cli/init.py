@@ -9,10 +9,11 @@ from typing import Any
 import click
 import tomlkit
 
-from fimscan.cli.context import Settings
+from fimscan.cli.context import STATE_DIRECTORY, Settings
 from fimscan.cli.remedies import install_auditd, own_command, program
 from fimscan.config import SEARCH_PATH, load_config
 from fimscan.errors import OutputError
+from fimscan.linux.host import this_host
 from fimscan.shipped import shipped_path
 from fimscan.store.database import Database
 
@@ -39,7 +40,7 @@ def init(settings: Settings, *, watches: tuple[str, ...], quiet: bool) -> None:
         _write(path, _template(settings.db_url, watches))
         click.echo(f"Wrote {path}: every key with its default. Edit [[watch]] first.")
     url = settings.db_url or load_config(path).database.url
-    database = Database(url, host=os.uname().nodename)
+    database = Database(url, host=this_host(), directory=STATE_DIRECTORY)
     click.echo(f"Database: {database.name}")
     database.close()
     if quiet:

@@ -60,12 +60,13 @@ def _exit_code_help() -> str:
     defined = (item for item in vars(errors).values() if isinstance(item, type))
     kinds = [error for error in defined if issubclass(error, errors.FimscanError) and error.meaning]
     lines = [
-        "Exit codes of scan and diff: 0 nothing differs, else the sum of 1 (added), 2 (removed), 4 (changed).",
+        "Exit codes of scan and diff: 0 nothing differs, else the sum of 1 (added), 2 (removed), 4 (changed);",
+        "scan --strict adds 8 if a control failed (a sum of 14 or 15 then is no error: errors print a line).",
         "Exit codes of audit status and doctor: 0 all is well, 1 warning, 2 critical. Errors of all commands:",
         *(f"{error.exit_code:>3}  {error.meaning}" for error in kinds),
         f"{_INTERNAL_ERROR:>3}  internal error (a bug; --debug prints the traceback)",
     ]
-    return "\b\n" + "\n".join([*lines[:2], *sorted(lines[2:])])
+    return "\b\n" + "\n".join([*lines[:3], *sorted(lines[3:])])
 
 
 @click.group(cls=_LazyGroup, epilog=_exit_code_help(), context_settings={"help_option_names": ["-h", "--help"]})

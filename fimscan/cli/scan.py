@@ -15,12 +15,14 @@ from fimscan.cli.last_shown import remember_scan
 from fimscan.cli.remedies import own_command
 from fimscan.config import Config
 from fimscan.grouping import Facts, Grouping
-from fimscan.model import Diff
+from fimscan.model import ControlReport, Diff
 from fimscan.pipeline import AuditSource, ScanResult, run_scan
+from fimscan.pipeline.controls import record as controls
 from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import count_older
 from fimscan.pipeline.history.reporting import report_once
 from fimscan.report.configuration import configuration_lines
+from fimscan.report.controls import control_lines, host_lines
 from fimscan.report.display import show, size_text
 from fimscan.report.json import write_json
 from fimscan.report.words import vouched_text
@@ -28,6 +30,7 @@ from fimscan.scan.scanner import Progress
 from fimscan.store.database import Database
 
 _ONE_SCREEN = 12
+_CONTROL_FAILED = 8
 
 
 @click.command()
@@ -38,6 +41,17 @@ _ONE_SCREEN = 12
 @click.option("--full", is_flag=True, help='Re-hash everything, skip nothing (with reread = "ctime").')
 @click.option("--trigger", type=click.Choice(["manual", "cron", "schedule"]), default="manual", show_default=True)
 @click.option("--no-packages", is_flag=True, help="Do not compare the changed files with what their packages shipped.")
+@click.option(
+    "--strict", is_flag=True, help="Add 8 to the exit code if a control failed: audit, scans, disk and others."
+)
+@click.option(
+    "--adopt-host",
+    "adopt",
+    metavar="[NAME]",
+    is_flag=False,
+    flag_value="",
+    help="Continue the baseline of another host (or of this one, if its id changed).",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Print a line even if nothing changed.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
@@ -49,6 +63,8 @@ def scan(  # noqa: PLR0913  # one argument for each option
     full: bool,
     trigger: str,
     no_packages: bool,
+    strict: bool,
+    adopt: str | None,
     verbose: bool,
     form: str,
 ) -> int:
@@ -58,6 +74,10 @@ def scan(  # noqa: PLR0913  # one argument for each option
 
     Exits with 0 if nothing changed, else with the sum of 1 (something was added), 2 (removed) and 4 (changed).
 
+    A control that fails is reported once, and once more when it works again: audit that does not see the monitored
+    files, scans that failed or were missed, a full disk and others. With --strict, 8 is added to the exit code as long
+    as a control is failed, and by the scan that reports it.
+
     A file that was readable before and is not now is reported by every scan until it can be read again. It counts as
     changed if its size, times, owner, mode or inode differ.
 
@@ -65,24 +85,36 @@ def scan(  # noqa: PLR0913  # one argument for each option
     """
     config = settings.config()
     source = audit_source(config, logs, disabled=no_audit)
-    with settings.database(create=True) as database:
-        with _progress(database) as progress:
+    with settings.database(create=True, adopt=adopt) as database:
+        with _progress(database) as progress, controls.noting_failure(database):
+            controls.before_scan(database)
             result = run_scan(database, config, source=source, trigger=trigger, full=full, on_progress=progress)
+            controls.after_scan(database, config, source, result)
         for problem in result.new_problems:
             note(problem)
-        with report_once(database, result) as reported:
+        with report_once(database, result) as reported, controls.report_once(database) as report:
             found, facts = packaged(database, reported.diff, settings, disabled=no_packages, after_scan=True)
             shown = replace(reported, diff=found)
             if form == "json":
-                write_json(found, sys.stdout, grouping_of(database, found, facts))
+                write_json(found, sys.stdout, grouping_of(database, found, facts), report)
             else:
+                print_controls(report)
                 older = count_older(database, found, config)
                 grouping = grouping_if_many(database, shown, facts)
                 print_result(shown, older, own_command(settings), grouping, verbose=verbose)
             sys.stdout.flush()
         if form == "json" or len(found.findings) + len(found.unreadable) <= _ONE_SCREEN:
             remember_scan(settings.url(), found)
-    return 0 if reported.is_baseline else exit_code(reported.diff)
+        if (unstored := controls.store_head(database)) is not None:
+            note(unstored)
+    changed = 0 if reported.is_baseline else exit_code(reported.diff)
+    return changed + (_CONTROL_FAILED if strict and report.has_failed else 0)
+
+
+def print_controls(report: ControlReport) -> None:
+    """Print the new names of the host, and which controls failed or work again."""
+    for line in (*host_lines(report.host_events), *control_lines(report)):
+        click.echo(line)
 
 
 def grouping_if_many(database: Database, result: ScanResult, facts: Facts | None = None) -> Grouping | None:

@@ -11,10 +11,11 @@ import click
 
 from fimscan.cli.context import Settings, note, packaged
 from fimscan.cli.remedies import own_command
-from fimscan.cli.scan import audit_source, grouping_if_many, print_result
+from fimscan.cli.scan import audit_source, grouping_if_many, print_controls, print_result
 from fimscan.config import Config
 from fimscan.errors import ConfigError
 from fimscan.pipeline import ScanResult
+from fimscan.pipeline.controls import record as controls
 from fimscan.pipeline.history.reporting import report_once
 from fimscan.scheduler import Control, Scheduler, ServiceManager
 from fimscan.store.database import Database
@@ -65,6 +66,7 @@ def _run(
             config,
             audit_source(config, disabled=disabled),
             report=partial(_report, database, settings, own_command(settings)),
+            report_controls=partial(_report_controls, database),
             complain=note,
             started=partial(_started, config),
             control=control,
@@ -114,8 +116,17 @@ def _has_terminal() -> bool:
 def _report(database: Database, settings: Settings, command: str, result: ScanResult) -> None:
     for problem in result.new_problems:
         note(problem)
-    with report_once(database, result) as reported:
+    with report_once(database, result) as reported, controls.report_once(database) as report:
+        print_controls(report)
         found, facts = packaged(database, reported.diff, settings, after_scan=True)
         shown = replace(reported, diff=found)
         print_result(shown, 0, command, grouping_if_many(database, shown, facts), verbose=False)
+        sys.stdout.flush()
+    if (unstored := controls.store_head(database)) is not None:
+        note(unstored)
+
+
+def _report_controls(database: Database) -> None:
+    with controls.report_once(database) as report:
+        print_controls(report)
         sys.stdout.flush()

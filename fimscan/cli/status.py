@@ -22,6 +22,7 @@ from fimscan.pipeline.history.diff import diff_from_baseline
 from fimscan.pipeline.record.contents import keeps_content
 from fimscan.pipeline.record.ctime_trust import vouched_files
 from fimscan.report.configuration import configuration_lines
+from fimscan.report.controls import failed_lines, mended_lines
 from fimscan.report.display import minute_text, show, time_text
 from fimscan.report.dispositions import record_text
 from fimscan.report.documents.status import status_document, vouched_document
@@ -30,6 +31,7 @@ from fimscan.report.text_words import content_text
 from fimscan.report.witness import extent_text
 from fimscan.report.words import unreadable_text, vouched_text
 from fimscan.store import acceptance as acceptance_store
+from fimscan.store import controls as control_store
 from fimscan.store import journal
 from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
@@ -45,6 +47,8 @@ from fimscan.store.database import Database
 @click.pass_obj
 def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
     """Show the last scans, acceptances, the number of changes to accept, and changes of the configuration.
+
+    Controls that are failed are listed, and those that failed since the first of these scans.
 
     With --vouched, list the files that the last scan skipped because their ctime had not changed, and when each was
     last read. Files that were stored together all show the earliest of their times.
@@ -65,6 +69,9 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             witnessed = witness_store.latest(session)
             complete = scan_store.last_full(session)
             unreadable = scan_result_store.unreadable_in(session, complete.id) if complete is not None else ()
+            broken = control_store.still_open(session)
+            began_ns = scans[-last:][0].started_ns if scans else 0
+            mended = [item for item in control_store.between(session, began_ns, time.time_ns()) if not item.is_open]
             first = scans[-last:][0].id if scans else 0
             changed = [*reconfigurations(session, first, scans[-1].id if scans else 0)]
             if config is not None and (to_come := pending(session, config)) is not None:
@@ -84,6 +91,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             reconfigurations=tuple(changed),
             unreadable=tuple(unreadable),
             contents=contents,
+            controls=(*broken, *mended),
         )
         write_document(status_document(shown, now_ns=time.time_ns(), fresh_ns=WITNESS_FRESH_NS), sys.stdout)
         return
@@ -95,6 +103,8 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
         for item in accepted:
             click.echo(record_text(item))
         for line in chain.from_iterable(map(configuration_lines, changed)):
+            click.echo(line)
+        for line in (*failed_lines(broken), *mended_lines(mended)):
             click.echo(line)
         if baseline is None:
             click.echo(complete_quoted("No scan has finished yet; 'fimscan scan' records the baseline.", settings))

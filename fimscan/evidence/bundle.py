@@ -24,6 +24,7 @@ from fimscan.evidence.tables import (
     encode,
     ledger_text,
     write_continuity,
+    write_control_failures,
     write_critical_files,
     write_monitored_files,
     write_not_compared,
@@ -142,6 +143,7 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
         host,
         (data.start_ns, data.end_ns),
     )
+    write_control_failures(members.stage("12-control-failures.csv"), host, data.failures)
     return Facts(
         files=files,
         changes=changes,

@@ -24,6 +24,13 @@ _EVIDENCE = (
     ("10.2.1.7", "10.2.1.7", "09-changes.csv", "creation and deletion of monitored system-level objects"),
     ("10.2.2", "10.2.2", "09-changes.csv", "user, type, time, outcome, origin and object of each change"),
     ("10.2.2", "10.2.2", "04-policy/audit-rules.txt", "the audit rules behind these records"),
+    ("10.7.2", "10.7.2.b", "12-control-failures.csv", "failures of change detection and of audit: when detected"),
+    (
+        "10.7.3",
+        "10.7.3.b",
+        "12-control-failures.csv",
+        "start, end, duration and cause of each failure, and who caused it",
+    ),
 )
 _AUDIT_LOGS = ("10.3.4", "10.3.4", "05-critical-files.csv")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fimscan.model import FileState, Finding, Reconfiguration, Scan, Unreadable
+from fimscan.model import ControlFailure, FileState, Finding, Reconfiguration, Scan, Unreadable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,7 @@ class BundleInput:
     - ``scans``: sorted by id, from the very first scan (so that the chain can be replayed) to the end of the period.
     - ``findings``: the changes that scans of the period found.
     - ``reconfigurations``: configuration changes between these scans.
+    - ``failures``: failures of controls that overlap the period.
     - ``unreadable``: files that the last complete scan could not read.
     - ``config_json``: a JSON object; its SHA-256 is the ``config_digest`` of scans.
     - ``max_gap_days``: a longer time between two comparisons is a gap.
@@ -50,4 +51,5 @@ class BundleInput:
     findings: Iterable[Finding]
     reconfigurations: Sequence[Reconfiguration] = ()
     unreadable: Sequence[Unreadable] = ()
+    failures: Sequence[ControlFailure] = ()
     max_gap_days: float = 7

@@ -163,18 +163,24 @@ CONTENTS
                               since then. The file's row in 06 shows its state
                               at that last reading
   09-changes.csv, .json       every change found in the period, and who made it
+  12-control-failures.csv     when change detection or audit did not work in
+                              the period: since when and until when (empty:
+                              it still does not), why, and which process
+                              caused it if the audit log names it. Failures
+                              are looked for at scans and readings of the
+                              audit log. What people did about them is not
+                              recorded
   SHA256SUMS, SHA256SUMS.sig  digests of all other files, and their signature
                               (Ed25519)
   signer.pub.pem              the public key
 
 NOT INCLUDED
   This version of fimscan does not produce 01-report.html and .pdf,
-  03-hosts.csv, 10-alerts.csv, 11-dispositions.csv, 12-control-failures.csv,
-  13-log-integrity.csv, 14-time-sync.csv, 15-retention.csv, 16-selftest.csv,
-  or the alert routes of 04-policy/. This bundle is therefore no evidence
-  that alerts were delivered (11.5.2), that exceptions were followed up
-  (10.4), that the clock was synchronized (10.6), or that control failures
-  were handled (10.7).
+  03-hosts.csv, 10-alerts.csv, 11-dispositions.csv, 13-log-integrity.csv,
+  14-time-sync.csv, 15-retention.csv, 16-selftest.csv, or the alert routes of
+  04-policy/. This bundle is therefore no evidence that alerts were delivered
+  (11.5.2), that exceptions were followed up (10.4), that the clock was
+  synchronized (10.6), or what people did about control failures (10.7.3).
 """
 
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from fimscan.evidence.archive import Staged
 from fimscan.evidence.continuity import Stretch
 from fimscan.evidence.inputs import CriticalPattern
-from fimscan.model import ChangeKind, FileKind, FileState, Reconfiguration, Scan, ScanStatus, Unreadable
+from fimscan.model import ChangeKind, ControlFailure, FileKind, FileState, Reconfiguration, Scan, ScanStatus, Unreadable
 from fimscan.report.display import cell_text, mode_octal, owner_text, show, time_text
 from fimscan.store.ledger import LedgerLine, StateDigest, state_digest, summary_line
 
@@ -170,3 +170,26 @@ def write_not_compared(out: Staged, host: str, failed: Iterable[Unreadable]) -> 
         for item in failed:
             since = time_text(item.since_ns) if item.since_ns is not None else None
             table.add(*path_cells(item.path), item.reason, show(item.detail), since, " ".join(item.differs))
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# 12
+
+
+def write_control_failures(out: Staged, host: str, failures: Iterable[ControlFailure]) -> None:
+    """``12-control-failures.csv``: the failures of controls in the period. Without an end, one lasts."""
+    columns = ("failure", "kind", "subject", "cause", "start_utc", "detected_utc", "end_utc", "seconds", "remedy")
+    with Table(out, host, (*columns, "exe", "exe_b64", "pid", "login_user")) as table:
+        for item in failures:
+            ended = item.end_ns is not None
+            seconds = f"{((item.end_ns or 0) - item.start_ns) / 1e9:.3f}" if ended else None
+            times = (
+                time_text(item.start_ns),
+                time_text(item.detected_ns),
+                time_text(item.end_ns or 0) if ended else None,
+            )
+            by = item.actor
+            who = (by.pid, show((by.login_user or "").encode("utf-8", "surrogateescape"))) if by else (None, None)
+            about = (item.kind, show(item.subject.encode()), show(item.cause.encode()))
+            exe = path_cells(by.exe if by else None)
+            table.add(item.id, *about, *times, seconds, item.remedy, *exe, *who)

@@ -53,6 +53,7 @@ from fimscan.model.audit import (
 )
 from fimscan.model.changes import Breach, Change, ChangeKind, Window
 from fimscan.model.checks import Check, CheckSeverity, worst
+from fimscan.model.controls import ControlFailure, ControlKind, ControlReport, Symptom
 from fimscan.model.files import (
     KIND_OF_TYPE,
     UNKNOWN_DIGEST,
@@ -67,6 +68,7 @@ from fimscan.model.files import (
     device_text,
 )
 from fimscan.model.holders import Doubt, Holder, Holders, Rights, Unseen
+from fimscan.model.hosts import HostEvent, HostEventKind, HostIdentity, IdSource
 from fimscan.model.in_effect import InEffect, Runner, RunsAs, RunsVersion
 from fimscan.model.packages import (
     PACKAGE_MANAGERS,
@@ -133,6 +135,9 @@ __all__ = [
     "CheckSeverity",
     "ContentUsage",
     "Continuity",
+    "ControlFailure",
+    "ControlKind",
+    "ControlReport",
     "Coverage",
     "Crash",
     "DamagedLine",
@@ -154,6 +159,10 @@ __all__ = [
     "GapReason",
     "Holder",
     "Holders",
+    "HostEvent",
+    "HostEventKind",
+    "HostIdentity",
+    "IdSource",
     "InEffect",
     "Lineage",
     "Login",
@@ -193,6 +202,7 @@ __all__ = [
     "Standing",
     "Status",
     "StoredPath",
+    "Symptom",
     "TextChange",
     "TextFact",
     "TextFactKind",

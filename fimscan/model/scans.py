@@ -11,6 +11,7 @@ from fimscan.model.acceptance import AcceptanceRecord, Disposition
 from fimscan.model.answers import Attribution
 from fimscan.model.audit import Actor, AuditRule, Gap, ProcessView
 from fimscan.model.changes import Change
+from fimscan.model.controls import ControlFailure
 from fimscan.model.files import FileState, Unreadable
 from fimscan.model.in_effect import InEffect
 from fimscan.model.packages import PackageAnswer
@@ -297,7 +298,8 @@ class Status:
 
     ``baseline`` is the last scan that was accepted as a whole. ``waiting`` counts the differences that are not
     accepted. ``head`` is the last digest of ledger and journal. ``unreadable`` is what the last complete scan could not
-    read. ``contents`` is how much content is kept; ``None`` if none is.
+    read. ``contents`` is how much content is kept; ``None`` if none is. ``controls`` are the failed controls, then
+    those that work again.
     """
 
     host: str
@@ -310,3 +312,4 @@ class Status:
     reconfigurations: tuple[Reconfiguration, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
     contents: ContentUsage | None = None
+    controls: tuple[ControlFailure, ...] = ()

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
 from fimscan.grouping import Grouping
-from fimscan.model import Diff, FileAccess
+from fimscan.model import ControlReport, Diff, FileAccess
 from fimscan.report.documents.accesses import access_line
 from fimscan.report.documents.diff import change_lines, diff_document
 from fimscan.report.indented_json import indented_pieces
@@ -23,12 +23,19 @@ def write_document(document: Mapping[str, Any], out: TextIO) -> None:
     out.write("\n")
 
 
-def write_json(diff: Diff, out: TextIO, grouping: Grouping | None = None, *, texts: bool = False) -> None:
+def write_json(
+    diff: Diff,
+    out: TextIO,
+    grouping: Grouping | None = None,
+    controls: ControlReport | None = None,
+    *,
+    texts: bool = False,
+) -> None:
     """Write a diff as one ``fimscan.diff/1`` document. ``grouping`` is that of its findings.
 
-    With ``texts``, rows have what changed in their text.
+    ``controls`` is what a scan reports beside changes. With ``texts``, rows have what changed in their text.
     """
-    write_document(diff_document(diff, grouping, texts=texts), out)
+    write_document(diff_document(diff, grouping, controls, texts=texts), out)
 
 
 def write_ndjson(diff: Diff, out: TextIO, grouping: Grouping | None = None, *, texts: bool = False) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from fimscan.config import Config
@@ -16,7 +13,6 @@ from fimscan.timing import Missed, Timetable, host_share, missed, parse_timetabl
 
 _NS = 10**9
 GRACE_S = 60  # a run that begins this late is on time
-_MACHINE_ID = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +29,6 @@ def jobs_of(config: Config, *, with_audit: bool, identity: str) -> tuple[Job, ..
     jitter, share = schedule.jitter_s, host_share(identity)
     names = {"full": schedule.full, "scan": schedule.scan, **({"audit": schedule.audit} if with_audit else {})}
     return tuple(Job(name, parse_timetable(text, jitter=jitter, share=share)) for name, text in names.items())
-
-
-def host_identity(paths: Sequence[str] = _MACHINE_ID) -> str:
-    """Return what tells this host from others: its machine id, else its name."""
-    for path in paths:
-        with suppress(OSError), open(path, encoding="ascii", errors="replace") as file:
-            if text := file.read(64).strip():
-                return text
-    return os.uname().nodename
 
 
 def last_done(database: Database, job: Job, now: float) -> float | None:

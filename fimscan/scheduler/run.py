@@ -21,10 +21,10 @@ from fimscan.model import MissedCause, MissedRuns
 from fimscan.pipeline import AuditSource, Live, ScanResult, run_scan
 from fimscan.pipeline.audit.reading import AuditReader
 from fimscan.pipeline.audit.witness import Witness
+from fimscan.pipeline.controls import record as controls
 from fimscan.scan.scanner import Progress
 from fimscan.scheduler.jobs import (
     Job,
-    host_identity,
     jobs_of,
     last_done,
     missed_occurrences,
@@ -88,6 +88,7 @@ class Scheduler(Generic[Setup]):
 
     Args:
         report: called with the result of each scan.
+        report_controls: called when controls may have failed or work again.
         complain: called with the text of each failure; the schedule goes on.
         started: called with the times of the next scans when it runs.
         control: says when to stop.
@@ -103,6 +104,7 @@ class Scheduler(Generic[Setup]):
         source: AuditSource | None,
         *,
         report: Report,
+        report_controls: Callable[[], None],
         complain: Complain,
         started: Callable[[str], None],
         control: Control,
@@ -114,6 +116,7 @@ class Scheduler(Generic[Setup]):
         self._config = config
         self._source = source
         self._report = report
+        self._report_controls = report_controls
         self._complain = complain
         self._started = started
         self._control = control
@@ -121,7 +124,7 @@ class Scheduler(Generic[Setup]):
         self._reload = reload
         self._now = now
         self._begun = now()
-        self._jobs = jobs_of(config, with_audit=source is not None, identity=host_identity())
+        self._jobs = jobs_of(config, with_audit=source is not None, identity=database.identity.id or database.host)
         self._triggers: dict[str, Trigger] = {}
         self._tried: dict[str, float] = {}  # by job: when it was last run, with success or not
         self._accounted: dict[str, float] = {}  # by job: up to when missed occurrences are stored
@@ -275,15 +278,18 @@ class Scheduler(Generic[Setup]):
             if not self._is_due(job):
                 return
             self._tried[job.name] = self._now()
-            result = run_scan(
-                self._database,
-                self._config,
-                source=self._source,
-                trigger="schedule",
-                full=job.name == "full",
-                on_progress=self._check_stop,
-                reader=self._reader,
-            )
+            with controls.noting_failure(self._database):
+                controls.before_scan(self._database)
+                result = run_scan(
+                    self._database,
+                    self._config,
+                    source=self._source,
+                    trigger="schedule",
+                    full=job.name == "full",
+                    on_progress=self._check_stop,
+                    reader=self._reader,
+                )
+                controls.after_scan(self._database, self._config, self._source, result)
             self._report(result)
 
         self._attempt(work, is_job=True)
@@ -302,6 +308,8 @@ class Scheduler(Generic[Setup]):
         def work() -> None:
             for problem in self._reader.read_new() if self._reader is not None else ():
                 self._complain(problem)
+            controls.after_reading(self._database, self._config, self._source)
+            self._report_controls()
 
         self._attempt(work)
 

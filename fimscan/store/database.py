@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 import shlex
@@ -11,15 +12,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, select, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from fimscan.errors import LockedError, StoreError
+from fimscan.linux.host import record_id, recorded_id
+from fimscan.model import HostIdentity, IdSource
 from fimscan.passwords import without_password
-from fimscan.store import journal, schema
+from fimscan.store import hosts, journal, known_head, schema
 from fimscan.store.contents import contents_file, files_of
 from fimscan.store.read_only import ReadOnlyFile, is_writable
 from fimscan.store.session import Session
@@ -27,7 +31,6 @@ from fimscan.store.session import Session
 _BUSY_SECONDS = 15
 _LOCK_STEP_SECONDS = 0.05
 _ROOM_BYTES = 256 * 1024  # for the write-ahead log's index and a few pages of the log itself, with reserve
-_NO_HOST = 0  # the number of a host that has no records yet
 _BUSY = "another fimscan scan is running on this database; wait until it has finished (see 'fimscan status')"
 # The advisory lock on PostgreSQL has two numbers: "fims", and the host's. So hosts can scan at the same time.
 _LOCK_CLASS = 0x66696D73
@@ -45,18 +48,30 @@ class Database:
 
     Args:
         url: an SQLAlchemy URL (``sqlite:////var/lib/fimscan/fimscan.db``, ``postgresql+psycopg://...``).
-        host: the name under which records are kept.
+        host: the host whose records are used: its identity, or its name if it is known by name only.
         create: create the database if it is missing; otherwise a missing database is an error.
         writing: whether the caller writes. Otherwise the host is not added, and read access is enough.
+        adopt: take over the records of another host, by its name; ``""`` if only one can be meant.
+        directory: where id and head of the host are stored if the database is on a server.
 
     Raises:
         StoreError: with one line: what is wrong and what to do.
     """
 
-    def __init__(self, url: str, *, host: str, create: bool = True, writing: bool = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        host: str | HostIdentity,
+        create: bool = True,
+        writing: bool = True,
+        adopt: str | None = None,
+        directory: str | None = None,
+    ) -> None:
         self.url = _parse_url(url)
-        self.host = host
+        self._directory = directory
         _prepare_location(self.url, create=create)
+        self.identity = self._identified(host)
         self._read_only = None
         if self.file is not None and not writing and not is_writable(self.file):
             self._read_only = ReadOnlyFile(self.file)
@@ -64,7 +79,12 @@ class Database:
         self._writer = self.engine.execution_options(fimscan_writes=True)
         with store_errors(self.url):
             _bring_up_to_date(self.engine, None if self._read_only else self._writer, self.url)
-            self.host_id = self._find_host(add=writing)
+            self.host_id = self._find_host(add=writing, adopt=adopt)
+
+    @property
+    def host(self) -> str:
+        """The present name of the host."""
+        return self.identity.name
 
     @property
     def is_read_only(self) -> bool:
@@ -87,7 +107,8 @@ class Database:
         if self.file is None:
             return ()
         path = os.path.realpath(self.file)
-        own = (os.fsencode(path + suffix) for suffix in ("", "-wal", "-shm", "-journal", ".lock"))
+        suffixes = ("", "-wal", "-shm", "-journal", ".lock", ".head", ".host-id")
+        own = (os.fsencode(path + suffix) for suffix in suffixes)
         return (*own, *files_of(contents_file(self.file)))
 
     @contextmanager
@@ -181,20 +202,79 @@ class Database:
         """Close all connections."""
         self.engine.dispose()
 
-    def _find_host(self, *, add: bool) -> int:
-        query = select(schema.host.c.id).where(schema.host.c.name == self.host)
-        with self.engine.connect() as connection:
-            found = connection.scalar(query)
-        if found is None and not add:
-            return _NO_HOST
-        if found is None:
-            # Another process may add the same host at this moment ('fimscan status' during the first scan).
-            with suppress(IntegrityError), self._writer.begin() as connection:
-                if connection.scalar(query) is None:
-                    connection.execute(schema.host.insert().values(name=self.host))
+    @property
+    def head_file(self) -> str | None:
+        """Where the newest reported head is stored; ``None`` for a database without a place for it."""
+        if self.file is not None:
+            return known_head.head_file(self.file)
+        return None if self._directory is None else os.path.join(self._directory, f"{self._server_key}.head")
+
+    @property
+    def id_file(self) -> str | None:
+        """Where the id of a host without a machine-id is recorded."""
+        if self.file is not None:
+            return self.file + ".host-id"
+        return None if self._directory is None else os.path.join(self._directory, "host-id")
+
+    @property
+    def _server_key(self) -> str:
+        shown = f"{_name(self.url)} {self.identity.id or self.host}"
+        return "server-" + hashlib.sha256(shown.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    def _identified(self, host: str | HostIdentity) -> HostIdentity:
+        """The host with its recorded id, if it has no machine-id and an id was recorded here."""
+        if isinstance(host, str):
+            return HostIdentity(name=host)
+        path = self.id_file
+        if host.source is not IdSource.RECORDED or path is None:
+            return host
+        try:
+            return replace(host, id=recorded_id(path))
+        except PermissionError:
+            return host  # a reader who may not read it is content with the name
+        except OSError as error:
+            raise StoreError(f"the host's id in {path} cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise StoreError(str(error)) from error
+
+    @contextmanager
+    def _id_recorded(self) -> Iterator[None]:
+        """Record an id of this host: where the file was lost, that of the records that have its name.
+
+        If the block raises, a new file is removed again: nothing stays beside the database of another host.
+        """
+        path = self.id_file
+        if self.identity.source is not IdSource.RECORDED or self.identity.id is not None or path is None:
+            yield
+            return
+        try:
             with self.engine.connect() as connection:
-                found = connection.execute(query).scalar_one()
-        return int(found)
+                found = hosts.recorded_id_of(connection, self.host)
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            self.identity = replace(self.identity, id=record_id(path, found))
+        except OSError as error:
+            raise StoreError(f"the host's id cannot be stored in {path}: {error.strerror}") from error
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(path)
+            raise
+
+    def _find_host(self, *, add: bool, adopt: str | None) -> int:
+        shared = self.file is None
+        if not add:
+            with self.engine.connect() as connection:
+                return hosts.find(connection, self.identity, shared=shared, name=self.name)
+        with self._id_recorded():
+            with self.engine.connect() as connection:
+                if hosts.is_current(connection, self.identity):
+                    return hosts.find(connection, self.identity, shared=shared, name=self.name)
+            for _attempt in range(2):
+                # Another process may add the same host at this moment ('fimscan status' during the first scan).
+                with suppress(IntegrityError), self._writer.begin() as connection:
+                    return hosts.claim(connection, self.identity, shared=shared, name=self.name, adopt=adopt)
+            raise StoreError(f"{self.name}: another process adds the host {self.host}; try again")
 
 
 def _is_taken(descriptor: int) -> bool:
@@ -293,6 +373,7 @@ def _prepare_location(url: URL, *, create: bool) -> None:
     except OSError:
         exists = False
     if not exists:
+        _require_first(path)
         if not create:
             raise StoreError(f"no database at {path}; 'fimscan scan' records the first baseline")
         try:
@@ -306,6 +387,19 @@ def _prepare_location(url: URL, *, create: bool) -> None:
     elif os.path.getsize(path) == 0:
         # SQLite takes an empty file for an empty database: a truncated one would silently begin with a new baseline.
         raise StoreError(f"{path} is empty; restore it from a backup, or remove it to begin with a new baseline")
+
+
+def _require_first(path: str) -> None:
+    """Refuse a missing database that was there before: a new one would silently begin with a new baseline."""
+    head = known_head.head_file(path)
+    if (known := known_head.read(head)) is not None:
+        raise StoreError(known_head.missing_text(path, head, known))
+    kept = contents_file(path)
+    if os.path.lexists(kept):
+        raise StoreError(
+            f"there is no database at {path}, but its kept contents are in {kept}: restore the database from a backup;"
+            f" to begin with a new baseline, remove {kept}"
+        )
 
 
 def _engine(url: URL, read_only: ReadOnlyFile | None) -> Engine:

@@ -53,6 +53,7 @@ class Cause(StrEnum):
     ACCEPT = "accept"
     PLAN = "plan"
     MISSED = "missed"
+    CONTROL = "control"
     AUDIT = "audit"
     OPEN = "open"  # not closed yet
     UPGRADE = "upgrade"  # the rows that were older than the journal, as they were at the upgrade

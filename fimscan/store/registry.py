@@ -8,7 +8,7 @@ the entry.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, unique
 
 from sqlalchemy import Table
 
@@ -75,6 +75,7 @@ class Noted(Rows):
     only_if: str | None = None
 
 
+@unique
 class Subject(IntEnum):
     """The tables that items of the journal are digests of."""
 
@@ -153,7 +154,7 @@ class Subject(IntEnum):
         ("id", "opened_ns", "until_ns", "user", "uid", "ticket", "reason", "expected", "closed_ns", "closed_by"),
     )
     MISSED_RUN = Numbered(
-        30,
+        24,
         "missed runs {}",
         schema.missed_run,
         "id",
@@ -240,4 +241,20 @@ class Subject(IntEnum):
         "time_ns",
         key=("kind", "number", "time_ns", "serial"),
         others=("detail",),
+    )
+    HOST_EVENT = Noted(
+        26,
+        "the change of the host's name or id at {}",
+        schema.host_event,
+        "time_ns",
+        key=("id",),
+        others=("time_ns", "kind", "before", "after"),
+    )
+    # Without ``told``: whether a message was printed is not evidence of the failure.
+    CONTROL_FAILURE = Numbered(
+        27,
+        "control failure {}",
+        schema.control_failure,
+        "id",
+        ("id", "kind", "subject", "start_ns", "detected_ns", "cause", "actor", "end_ns", "remedy"),
     )

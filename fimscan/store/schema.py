@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0016"
+SCHEMA_REVISION = "0017"
 
 metadata = MetaData(
     naming_convention={
@@ -72,7 +72,26 @@ host = Table(
     "host",
     metadata,
     Column("id", _Id, primary_key=True),
+    # The first name, which both chains digest: it never changes.
     Column("name", Text, nullable=False, unique=True),
+    # What it is known by; null if it was recorded by an earlier version, which knew hosts by name only.
+    Column("identity", String(64)),
+    # Its present name; null if that is ``name``.
+    Column("current_name", Text),
+)
+
+# Changes of a host's names and id (store.hosts). ``told`` says that a scan has reported it.
+host_event = Table(
+    "host_event",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("time_ns", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("before", Text, nullable=False),
+    Column("after", Text, nullable=False),
+    Column("told", Boolean, nullable=False, default=False),
+    sqlite_autoincrement=True,
 )
 
 configuration = Table(
@@ -457,6 +476,26 @@ process_fact = Table(
     Column("serial", BigInteger, primary_key=True),
     Column("detail", Text, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# Controls that failed (store.controls): one row from the failure to its end. ``told`` counts which of the two
+# transitions were reported: 0 none, 1 the failure, 2 both.
+control_failure = Table(
+    "control_failure",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("kind", String(24), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("start_ns", BigInteger, nullable=False),
+    Column("detected_ns", BigInteger, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("actor", Text),
+    Column("end_ns", BigInteger),
+    Column("remedy", Text),
+    Column("told", SmallInteger, nullable=False, default=0),
+    Index("ix_control_failure_started", "host_id", "start_ns"),
+    sqlite_autoincrement=True,
 )
 
 # Entries of the journal, which are digests of rows: see fimscan.store.journal for the format.

@@ -129,3 +129,18 @@ def test_an_io_uring_rename_whose_record_has_no_names_gives_a_notice() -> None:
     (found,) = noticed(operation, parent, path % (1, b"(null)", 9, b"0100644", b"CREATE"))
     assert (found.kind, found.key) == (NoticeKind.UNNAMED_FILE, "k")
     assert noticed(operation, parent, path % (1, b'"/etc/a"', 9, b"0100644", b"CREATE")) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "who"),
+    [
+        (b"auid=1000 uid=0 ses=3 pid=7", (7, 1000, None)),
+        # Without a login, the kernel writes the sender's uid as auid.
+        (b"auid=0 uid=0 ses=4294967295 pid=7", (7, None, 0)),
+        (b"auid=0 pid=7", (7, None, None)),
+    ],
+)
+def test_who_stopped_auditd(fields: bytes, who: tuple[int | None, ...]) -> None:
+    """The sender of the signal; uid= is that of auditd itself, and a login user is never made of a uid."""
+    (found,) = noticed(b"DAEMON_END op=terminate " + fields + b" res=success")
+    assert found.actor is not None and (found.actor.pid, found.actor.auid, found.actor.uid) == who

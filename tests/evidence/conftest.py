@@ -21,6 +21,8 @@ from fimscan.model import (
     Attribution,
     Change,
     ChangeKind,
+    ControlFailure,
+    ControlKind,
     Coverage,
     Digest,
     Effect,
@@ -168,6 +170,17 @@ def make_input(**other: object) -> BundleInput:
             make_finding(17, ALICE, verdict=Verdict.CONFIRMED),
             make_finding(18, ALICE, DAEMON, verdict=Verdict.CONTESTED),
             make_finding(19, verdict=Verdict.UNATTRIBUTED, reason=Reason.NO_EVENT),
+        ),
+        "failures": (
+            ControlFailure(
+                id=1,
+                kind=ControlKind.AUDIT,
+                subject="/etc",
+                cause="=its rules were removed",
+                actor=ALICE,
+                start_ns=START,
+                detected_ns=START + 10**9,
+            ),
         ),
         "unreadable": (Unreadable(path=b"/etc/=kept", reason=UnreadableReason.LEASED, since_ns=START),),
         "reconfigurations": (

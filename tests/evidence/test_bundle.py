@@ -25,6 +25,9 @@ from fimscan.evidence.readme import CHECK_DIGESTS, CHECK_SIGNATURE, CHECK_STATE,
 from fimscan.evidence.signing import SigningKey, parse_fingerprint
 from fimscan.evidence.verify import verify_bundle
 from fimscan.model import (
+    Actor,
+    ControlFailure,
+    ControlKind,
     Coverage,
     FileState,
     Finding,
@@ -156,7 +159,7 @@ def test_audit_logs_are_claimed_only_when_watched(built: Callable[..., dict[str,
 def test_every_table_names_the_host(bundle: Path) -> None:
     """Each row of each CSV file begins with the host, so that files of several hosts can be put together."""
     tables = {name: table(content) for name, content in members(bundle).items() if name.endswith(".csv")}
-    assert len(tables) == 9
+    assert len(tables) == 10
     for rows in tables.values():
         assert rows
         assert {row["host"] for row in rows} == {"web1.example.com"}
@@ -576,3 +579,23 @@ def test_the_staging_place_is_the_outputs(
     monkeypatch.setattr("fimscan.evidence.bundle.Staged", recording)
     build_bundle(bundle_input(), key, tmp_path / "x.zip")
     assert set(places) == {os.path.realpath(tmp_path)}
+
+
+def test_failures_of_controls_are_in_the_bundle(built: Callable[..., dict[str, bytes]]) -> None:
+    """Since when and until when, why, and which process; one that lasts has no end, and that is no zero."""
+    by = Actor(pid=7, exe=b"/usr/sbin/auditctl", cmdline=(b"auditctl", b"-D"), login_user="eve")
+    first = ControlFailure(
+        id=1,
+        kind=ControlKind.AUDIT,
+        subject="/etc",
+        cause="removed",
+        actor=by,
+        start_ns=START,
+        detected_ns=START + 10**9,
+    )
+    over = replace(first, id=2, actor=None, end_ns=START + 5 * 10**9, remedy="back")
+    found = built(failures=[first, over])["12-control-failures.csv"]
+    lasting, ended = table(found)
+    assert (lasting["subject"], lasting["exe"], lasting["login_user"]) == ("/etc", "/usr/sbin/auditctl", "eve")
+    assert (lasting["end_utc"], lasting["seconds"], ended["seconds"], ended["pid"]) == ("", "", "5.000", "")
+    assert b"-D" not in found

@@ -20,6 +20,7 @@ from apscheduler.schedulers.base import BaseScheduler
 from fimscan.config import parse_config
 from fimscan.errors import InputError
 from fimscan.model import MissedCause
+from fimscan.pipeline.controls import record as controls
 from fimscan.scheduler import Control, Scheduler, ServiceManager, run
 from fimscan.store import missed_runs, schema
 from fimscan.store import scans as scan_store
@@ -51,6 +52,7 @@ class Host:
             config,
             None,
             report=lambda _: None,
+            report_controls=lambda: None,
             complain=self.said.append,
             started=lambda _: None,
             control=Control(),
@@ -109,6 +111,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     time.tzset()
     made = Host(Database(f"sqlite:///{tmp_path}/x.db", host="h"), tmp_path)
     monkeypatch.setattr(run, "run_scan", made.run_scan)
+    monkeypatch.setattr(controls, "after_scan", lambda *_: None)  # it would ask for what a real scan stored
     monkeypatch.setattr(run, "BackgroundScheduler", Engine)
     monkeypatch.setattr(run, "ThreadPoolExecutor", lambda max_workers: DebugExecutor())
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fimscan.contents.secrets import RULES_VERSION
 from fimscan.errors import StoreError
 from fimscan.model import NotKept
 from fimscan.store import contents as contents_store
@@ -166,7 +167,7 @@ def test_new_rules_are_applied_to_what_is_there(tmp_path: Path, monkeypatch: pyt
     with closing(ContentFile(path, writing=True)) as file:
         file.adopt_settings(100, ())
         assert len(file.known()[0]) == 2
-        monkeypatch.setattr(contents_store, "RULES_VERSION", contents_store.RULES_VERSION + 1)
+        monkeypatch.setattr(contents_store, "RULES_VERSION", RULES_VERSION + 1)
         file.adopt_settings(100, ())
         assert file.known() == (needing(b"fine"), frozenset())
 

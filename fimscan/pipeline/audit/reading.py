@@ -20,6 +20,7 @@ from fimscan.pipeline.audit.inspection import ProcessInspector
 from fimscan.pipeline.audit.witness import Witness
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
+from fimscan.store import hosts as host_store
 from fimscan.store import process_facts as fact_store
 from fimscan.store import processes as process_store
 from fimscan.store import scans as scan_store
@@ -73,6 +74,12 @@ class AuditSource:
         return not event.node or event.node in self.nodes or event.node in _own_names()
 
 
+def _with_former_names(source: AuditSource, database: Database) -> AuditSource:
+    """Add the names that the host had before: records of that time have them."""
+    with database.read() as session:
+        return replace(source, nodes=(*source.nodes, *host_store.names(session)))
+
+
 @cache
 def _own_names() -> frozenset[str]:
     """Return the names that auditd may write for this host (``name_format`` in auditd.conf(5)); may query the DNS."""
@@ -106,7 +113,7 @@ class AuditReader:
         stream: audit.EventStream | None = None,
         witness: Witness | None = None,
     ) -> None:
-        self.source = source
+        self.source = None if source is None else _with_former_names(source, database)
         self._database = database
         self._observe = observe
         self._on_accesses = on_accesses

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from fimscan.config import Config
 from fimscan.errors import FimscanError, StoreError
-from fimscan.model import Check, ScanStatus, UnreadableReason
+from fimscan.model import Check, HostIdentity, ScanStatus, UnreadableReason
 from fimscan.pipeline.audit.rules import rules_for
 from fimscan.pipeline.health import coverage
 from fimscan.pipeline.health.checks import critical, note, ok, warning
@@ -189,10 +189,10 @@ def _content_checks(config: Config, database: Database) -> Iterator[Check]:
         yield warning("contents", what, remedy)
 
 
-def database_check(url: str, host: str) -> tuple[Check, Database | None]:
+def database_check(url: str, host: HostIdentity, directory: str) -> tuple[Check, Database | None]:
     """Open the database: (the check, the database or ``None``)."""
     try:
-        database = Database(url, host=host, create=False, writing=False)
+        database = Database(url, host=host, create=False, writing=False, directory=directory)
     except FimscanError as error:
         return warning("database", str(error)), None
     if database.is_read_only:

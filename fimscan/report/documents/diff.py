@@ -10,6 +10,7 @@ from fimscan.model import (
     Attribution,
     Change,
     ChangePlan,
+    ControlReport,
     Diff,
     FileState,
     Finding,
@@ -23,6 +24,7 @@ from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
 from fimscan.report.display import json_text, mode_octal, moment_text, time_text
 from fimscan.report.documents.change_sets import rank_document, set_document
 from fimscan.report.documents.configuration import configuration_document
+from fimscan.report.documents.controls import report_fields
 from fimscan.report.documents.dispositions import disposition_document
 from fimscan.report.documents.packages import package_document
 from fimscan.report.documents.parts import (
@@ -38,10 +40,13 @@ from fimscan.report.plans import plans_by_path
 from fimscan.report.summary import summary
 
 
-def diff_document(diff: Diff, grouping: Grouping | None = None, *, texts: bool = False) -> dict[str, Any]:
+def diff_document(
+    diff: Diff, grouping: Grouping | None = None, controls: ControlReport | None = None, *, texts: bool = False
+) -> dict[str, Any]:
     """The ``fimscan.diff/1`` document of a diff. ``grouping`` is that of its findings; by default it is made here.
 
-    With ``texts``, rows have what changed in their text, which may be confidential.
+    ``controls`` is what a scan reports beside changes. With ``texts``, rows have what changed in their text, which may
+    be confidential.
     """
     grouping = grouping or group(diff.findings, Facts.of(diff))
     planned = plans_by_path(diff)
@@ -58,6 +63,7 @@ def diff_document(diff: Diff, grouping: Grouping | None = None, *, texts: bool =
         "unreadable": [unreadable_document(item) for item in diff.unreadable],
         "opened_unmodified": [opened_document(item) for item in diff.opened_unmodified],
         "configuration": configuration_document(diff.start, diff.end, diff.reconfigurations),
+        **report_fields(controls or ControlReport()),
     }
 
 

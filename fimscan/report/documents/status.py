@@ -8,6 +8,7 @@ from typing import Any
 from fimscan.model import AcceptanceRecord, ContentUsage, Scan, Status, WitnessExtent, device_text
 from fimscan.report.display import json_text, time_text
 from fimscan.report.documents.configuration import reconfiguration_document
+from fimscan.report.documents.controls import control_documents
 from fimscan.report.documents.dispositions import decision_fields
 from fimscan.report.documents.parts import optional_time, text_fields, unreadable_document
 
@@ -29,6 +30,7 @@ def status_document(status: Status, *, now_ns: int, fresh_ns: int) -> dict[str, 
         "configuration": [reconfiguration_document(item) for item in status.reconfigurations],
         "unreadable": [unreadable_document(item) for item in status.unreadable],
         "contents": None if status.contents is None else _contents(status.contents),
+        "controls": control_documents(status.controls),
     }
 
 

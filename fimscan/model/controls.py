@@ -1,0 +1,84 @@
+"""Controls: what has to work so that changes are found, and when it did not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fimscan.model.audit import Actor
+from fimscan.model.hosts import HostEvent
+
+
+class ControlKind(StrEnum):
+    """What failed."""
+
+    AUDIT = "audit"  # audit did not see everything: no rule, no daemon, events lost, log rotated away
+    SCAN = "scan"  # a scan failed, was interrupted, or came too late
+    UNREADABLE = "unreadable"  # files could not be read for long
+    OUTPUT = "output"  # findings could not be delivered: nothing raises this yet
+    DATABASE = "database"  # the database was restored from an older copy
+    CLOCK = "clock"  # the clock was set
+    DISK = "disk"  # a file system that fimscan or auditd writes to is nearly full
+    CONFIGURATION = "configuration"  # a setting changed so that less is monitored
+    PROGRAM = "program"  # fimscan's own files or units changed: nothing raises this yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Symptom:
+    """One observation that a control does not work, or did not for a while.
+
+    ``subject`` is what is concerned: a path, a setting. Symptoms of one kind and subject are one failure. ``end_ns`` is
+    ``None`` while it lasts. ``cause`` is a text for people, ``actor`` who caused it, if the audit log says so.
+    """
+
+    kind: ControlKind
+    subject: str
+    start_ns: int
+    cause: str
+    end_ns: int | None = None
+    actor: Actor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlFailure:
+    """A failure of a control, from its start to its end. ``id`` is 0 before it is stored.
+
+    Attributes:
+        detected_ns: when fimscan noticed it.
+        end_ns: when the control worked again; ``None`` as long as it does not.
+        remedy: how it is known to work again.
+    """
+
+    id: int = 0
+    kind: ControlKind
+    subject: str
+    start_ns: int
+    detected_ns: int
+    cause: str
+    actor: Actor | None = None
+    end_ns: int | None = None
+    remedy: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the control still does not work."""
+        return self.end_ns is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlReport:
+    """The transitions that were not reported yet, and what is failed now.
+
+    ``began`` and ``mended`` can have the same failure: it was over before anybody was told. ``host_events`` are new
+    names of the host and take-overs; they are no failures.
+    """
+
+    began: tuple[ControlFailure, ...] = ()
+    mended: tuple[ControlFailure, ...] = ()
+    failed: tuple[ControlFailure, ...] = ()
+    host_events: tuple[HostEvent, ...] = ()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a control is failed, or a failure is reported now that is over."""
+        return bool(self.began or self.failed)

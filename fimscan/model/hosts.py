@@ -1,0 +1,44 @@
+"""The monitored host: what it is known by, and what was recorded about its names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class IdSource(StrEnum):
+    """What a host is known by."""
+
+    MACHINE = "machine"  # its machine-id(5)
+    RECORDED = "recorded"  # an id that fimscan made and stored beside the database
+    NAME = "name"  # only its name: the caller has no other identity for it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostIdentity:
+    """A host: its name, which may change, and its id, which stays.
+
+    ``id`` is ``None`` as long as it is not known: with the source ``RECORDED``, the database makes and records one.
+    """
+
+    name: str
+    id: str | None = None
+    source: IdSource = IdSource.NAME
+
+
+class HostEventKind(StrEnum):
+    """What happened to the identity of a host."""
+
+    IDENTIFIED = "identified"  # records that were kept by name only are now kept by id
+    RENAMED = "renamed"
+    ADOPTED = "adopted"  # --adopt-host: the records of another host are continued by this one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostEvent:
+    """One change of a host's names or id. ``before`` and ``after`` are names, except for ``IDENTIFIED``."""
+
+    time_ns: int
+    kind: HostEventKind
+    before: str
+    after: str

@@ -1,0 +1,70 @@
+"""What was observed of the controls, as plain values, so that their evaluation can be tested without a host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fimscan.model import AuditNotice, AuditObservation, Gap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFacts:
+    """What is known of audit since the last evaluation.
+
+    Attributes:
+        latest: the newest observation of the kernel's audit system.
+        earlier: those since the last evaluation, and the last one before it, oldest first.
+        uncovered: monitored paths that no loaded rule covers now, and whether only since another directory is there.
+        gaps: by monitored path, the gaps since the last evaluation.
+        notices: the notices since the last evaluation.
+        logs: the logs that are read.
+        is_logged: auditd writes to one of them.
+    """
+
+    latest: AuditObservation
+    earlier: tuple[AuditObservation, ...] = ()
+    uncovered: Mapping[str, bool]
+    gaps: Mapping[str, tuple[Gap, ...]]
+    notices: tuple[AuditNotice, ...] = ()
+    logs: tuple[str, ...] = ()
+    is_logged: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanFacts:
+    """When scans ran.
+
+    Attributes:
+        last_ns: when the last complete scan began, before the present one; ``None`` if there was none.
+        done_ns: when it finished.
+        this_ns: when the present scan began.
+        every_s: how often a scan is to run, if that is known.
+        interrupted: scans that did not finish since then: (number, when it began).
+    """
+
+    last_ns: int | None
+    done_ns: int | None = None
+    this_ns: int
+    every_s: int | None = None
+    interrupted: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadFiles:
+    """Files below a monitored path that were readable before: how many, since when, and one of them."""
+
+    count: int
+    since_ns: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """A file system that fimscan or auditd writes to: bytes and inodes that are free, and all of them."""
+
+    path: str
+    free: int
+    total: int
+    free_inodes: int
+    inodes: int

@@ -1,0 +1,166 @@
+"""Evaluate the controls after a scan, a failed scan or a reading of the log, and store what changed.
+
+Reporting is separate: :func:`report_once` gives a caller what was not reported yet, and marks it when it was printed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from fimscan.config import Config
+from fimscan.errors import FimscanError, InterruptedScanError, LockedError, StoreError
+from fimscan.model import ControlFailure, ControlKind, ControlReport, Symptom
+from fimscan.pipeline.audit.reading import AuditSource
+from fimscan.pipeline.controls import evaluate, observe
+from fimscan.pipeline.result import ScanResult
+from fimscan.store import controls as control_store
+from fimscan.store import hosts as host_store
+from fimscan.store import journal, known_head
+from fimscan.store import scans as scan_store
+from fimscan.store.database import Database
+from fimscan.store.session import Session
+
+_OF_AUDIT = frozenset({ControlKind.AUDIT, ControlKind.CLOCK})
+_OF_SCANS = frozenset(
+    {ControlKind.SCAN, ControlKind.UNREADABLE, ControlKind.DISK, ControlKind.CONFIGURATION, ControlKind.DATABASE}
+)
+
+
+def before_scan(database: Database) -> None:
+    """Notice that the database is not the one that was used last.
+
+    Raises:
+        StoreError: it has no baseline, although one was reported: the scan would silently begin with a new one.
+    """
+    known = _known_head(database)
+    if known is None:
+        return
+    path = database.head_file or ""
+    with database.read() as session:
+        newest = scan_store.last_finished(session)
+        if newest is None:
+            raise StoreError(known_head.missing_text(database.name, path, known))
+        if known_head.covers(session, known.head):
+            return
+    symptom = evaluate.restored_symptom(
+        head_ns=known.finished_ns,
+        copy_ns=newest.finished_ns or newest.started_ns,
+        now_ns=time.time_ns(),
+        scan=known.scan,
+        newest=newest.id,
+    )
+    _store(database, [symptom], ())
+
+
+def after_scan(database: Database, config: Config, source: AuditSource | None, result: ScanResult) -> None:
+    """Evaluate all controls after a finished scan. Without ``source``, audit is not evaluated."""
+    now_ns = time.time_ns()
+    with database.read() as session:
+        facts = observe.scan_facts(session, config, result.scan)
+        known = control_store.still_open(session)
+    symptoms = [
+        *evaluate.scan_symptoms(facts),
+        *evaluate.unread_symptoms(observe.unread_files(config, result.diff.unreadable), now_ns),
+        *evaluate.disk_symptoms(observe.spaces(database, config, source), known, now_ns),
+        *evaluate.weaker_symptoms(result.diff.reconfigurations, now_ns),
+    ]
+    _store(database, symptoms, _OF_SCANS)
+    after_reading(database, config, source, since_ns=facts.last_ns)
+
+
+def after_reading(
+    database: Database, config: Config, source: AuditSource | None, *, since_ns: int | None = None
+) -> None:
+    """Evaluate audit and the clock after the log was read; ``since_ns`` is by default the last complete scan."""
+    if source is None:
+        return
+    now_ns = time.time_ns()
+    with database.read() as session:
+        if since_ns is None:
+            last = scan_store.last_full(session)
+            since_ns = now_ns if last is None else last.started_ns
+        facts = observe.audit_facts(session, config, source, min(since_ns, now_ns), now_ns)
+    if facts is not None:
+        found = [*evaluate.audit_symptoms(facts), *evaluate.clock_symptoms(facts)]
+        _store(database, found, _OF_AUDIT)
+
+
+@contextmanager
+def noting_failure(database: Database) -> Iterator[None]:
+    """Store that a scan failed, if the block raises an error. The error itself is the report."""
+    try:
+        yield
+    except FimscanError as error:
+        if not _is_stopped(error):
+            with suppress(FimscanError):
+                _store(database, [evaluate.failed_scan(str(error), time.time_ns())], (), told=True)
+        raise
+
+
+def _is_stopped(error: FimscanError) -> bool:
+    """Whether a signal or another scan stopped it: the next scan says so, if none finishes in time."""
+    return isinstance(error, (InterruptedScanError, LockedError))
+
+
+@contextmanager
+def report_once(database: Database) -> Iterator[ControlReport]:
+    """Yield the transitions that were not reported, then mark them as reported, unless the block raises."""
+    with database.read() as session:
+        events, numbers = host_store.untold(session)
+        report = replace(control_store.unreported(session), host_events=tuple(events))
+    yield report
+    if report.began or report.mended or numbers:
+        with database.begin() as session:
+            control_store.mark_reported(session, report)
+            host_store.mark_told(session, numbers)
+
+
+def store_head(database: Database) -> str | None:
+    """Store the newest head as reported; return the problem, if that fails."""
+    path = database.head_file
+    if path is None:
+        return None
+    with database.read() as session:
+        scans = scan_store.all_scans(session)
+        newest = scan_store.last_finished(session)
+        head = journal.common_head(session, scans)
+    if newest is None or head is None:
+        return None
+    finished_ns = newest.finished_ns or newest.started_ns
+    known = known_head.KnownHead(head=head, scan=newest.id, finished_ns=finished_ns, host=database.host)
+    return known_head.write(path, known)
+
+
+def _known_head(database: Database) -> known_head.KnownHead | None:
+    return None if database.head_file is None else known_head.read(database.head_file)
+
+
+def _store(
+    database: Database, symptoms: Iterable[Symptom], checked: Collection[ControlKind], *, told: bool = False
+) -> None:
+    """Store the transitions that follow from symptoms; nothing is written if there are none."""
+    found = evaluate.symptoms_of(symptoms)
+    now_ns = time.time_ns()
+    with database.read() as session:
+        known = _known(session, found, now_ns)
+    if not _has_changed(known, found, checked, now_ns):
+        return
+    with database.begin() as session:
+        changed = evaluate.transitions(_known(session, found, now_ns), found, checked, now_ns)
+        control_store.add(session, changed.began, told=told)
+        control_store.end(session, changed.ended)
+
+
+def _known(session: Session, found: list[Symptom], now_ns: int) -> list[ControlFailure]:
+    since_ns = min((item.start_ns for item in found), default=now_ns)
+    return control_store.between(session, since_ns, max(now_ns, since_ns))
+
+
+def _has_changed(
+    known: list[ControlFailure], found: list[Symptom], checked: Collection[ControlKind], now_ns: int
+) -> bool:
+    changed = evaluate.transitions(known, found, checked, now_ns)
+    return bool(changed.began or changed.ended)

@@ -1,0 +1,71 @@
+"""Controls that fail, and hosts, as the commands show them."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import closing
+
+from fimscan.linux.host import this_host
+from fimscan.model import ControlFailure, ControlKind
+from fimscan.store import controls as control_store
+from fimscan.store import schema
+from fimscan.store.database import Database
+from tests.conftest import Cli
+
+
+def test_a_failed_scan_shows_until_one_finishes(cli: Cli) -> None:
+    """The error is its report. The next scan says once that scans work again; status has both."""
+    cli.scan()
+    os.rename(cli.watched, cli.root / "away")
+    cli("scan", "--no-audit", code=18)
+    assert "Control failed (scan): scans: the scan failed: " in cli("status", code=0).stdout
+    os.rename(cli.root / "away", cli.watched)
+    (mended,) = json.loads(cli("scan", "--no-audit", "--strict", "--format", "json", code=0).stdout)["controls"]
+    assert mended["kind"] == "scan" and mended["end"] is not None
+    assert json.loads(cli("status", "--format", "json", code=0).stdout)["controls"] == [mended]
+    assert cli.scan(0) == ""
+
+
+def test_strict_adds_8_while_a_control_is_failed(cli: Cli) -> None:
+    """Printed once, also where nothing changed; the exit code stays. Without --strict it is that of the changes."""
+    cli.scan()
+    failed = ControlFailure(
+        kind=ControlKind.OUTPUT, subject="syslog", cause="refused", start_ns=10**18, detected_ns=10**18
+    )
+    with closing(opened(cli)) as database, database.begin() as session:
+        control_store.add(session, [failed])
+    printed = cli("scan", "--no-audit", code=0).stdout
+    assert printed == "Control failed (output): syslog: refused; since 2001-09-09 01:46 UTC\n"
+    (cli.watched / "a").write_text("other")
+    assert "Control" not in cli("scan", "--no-audit", "--strict", code=12).stdout
+    assert cli("scan", "--no-audit", "--strict", code=8).stdout == ""
+
+
+def test_no_import_into_a_database_that_was_emptied(cli: Cli) -> None:
+    """An imported baseline is a first scan, too."""
+    cli.scan()
+    (cli.root / f"{cli.database.name}.head").rename(cli.root / "kept")
+    for path in cli.root.glob(f"{cli.database.name}*"):
+        path.unlink()
+    opened(cli).close()
+    (cli.root / "kept").rename(f"{cli.database}.head")
+    (cli.root / "sums").write_text(f"{'0' * 64}  {cli.watched}/a\n")
+    assert "knows of scan 1" in cli("import", "auto", str(cli.root / "sums"), code=24).stderr
+
+
+def opened(cli: Cli) -> Database:
+    """The database, as the commands open it."""
+    return Database(f"sqlite:///{cli.database}", host=this_host())
+
+
+def test_a_copied_database_is_adopted_by_an_option(cli: Cli) -> None:
+    """A host whose recorded id is lost is another host: refused in one line, and taken over with the option."""
+    cli.scan()
+    with closing(opened(cli)) as database, database.begin() as session:
+        session.execute(schema.host.update().values(identity="machine:other"))
+    refused = cli("scan", "--no-audit", code=24).stderr
+    assert refused.count("\n") == 1 and "baseline of another host" in refused and "scan --adopt-host" in refused
+    cli("diff", code=24)
+    assert cli("scan", "--no-audit", "--adopt-host", code=0).stdout.startswith("Host adopted: ")
+    assert cli.scan(0) == ""
