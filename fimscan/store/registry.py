@@ -234,3 +234,13 @@ class Subject(IntEnum):
         key=("kind", "number", "time_ns", "serial"),
         others=("detail",),
     )
+    # Not how often delivery was tried: only what was to be sent, and what became of it.
+    OUTBOX = Noted(
+        30,
+        "message {} of the outbox",
+        schema.outbox,
+        "id",
+        key=("id",),
+        others=("message", "output", "kind", "scan_id", "state", "made_ns", "digest"),
+        later=("done_ns",),
+    )
