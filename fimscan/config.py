@@ -446,6 +446,7 @@ class Output(_Section):
 class OutboxSettings(_Section):
     """How long a scan waits for receivers, and how much may wait for each of them."""
 
+    separate: bool = False
     scan_wait: Interval = "5s"
     max_messages: int = Field(default=10_000, ge=10)
     max_size: Size = "64M"

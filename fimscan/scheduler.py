@@ -19,6 +19,7 @@ from fimscan.errors import FimscanError, InterruptedScanError, LockedError
 from fimscan.pipeline import AuditSource, Live, ScanResult, run_scan
 from fimscan.pipeline.audit.reading import AuditReader
 from fimscan.pipeline.audit.witness import Witness
+from fimscan.pipeline.outputs.delivery import Notifier
 from fimscan.scan.scanner import Progress
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -61,6 +62,7 @@ class Scheduler:
         self._source = source
         self._report = report
         self._complain = complain
+        self._notifier = Notifier(database, config, complain)
         self._stop = threading.Event()
         # Held during a scan, a reading of the log, or a live look.
         self._busy = threading.Lock()
@@ -102,6 +104,7 @@ class Scheduler:
             for problem in self._witness.problems:
                 self._complain(problem)
         scheduler.start()
+        self._notifier.start()
         # Waiting with a timeout lets Python run signal handlers on every platform.
         while not self._stop.is_set():
             if self._live is None:
@@ -110,6 +113,7 @@ class Scheduler:
                 self._live.wait(_LIVE_SECONDS)
                 self.look()
         scheduler.shutdown(wait=True)
+        self._notifier.stop()
         if self._live is not None:
             self._live.close()
         if self._witness is not None:

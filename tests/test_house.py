@@ -19,7 +19,7 @@ FLOORS = (
     ("scan", "audit", "compare", "packages"),
     ("attribution", "importers", "grouping"),
     ("report",),
-    ("store",),
+    ("store", "outputs"),
     ("pipeline",),
     ("evidence",),
     ("scheduler",),
@@ -35,6 +35,7 @@ INNER_FLOORS = {
         ("audit",),
         ("scan",),
         ("import_baseline", "history", "live", "health"),
+        ("outputs",),
         ("__init__",),
     ),
 }
@@ -132,7 +133,7 @@ def test_the_join_is_pure(room: str) -> None:
             assert not roots & forbidden, f"{path.name}:{node.lineno} imports {roots & forbidden}"
 
 
-LEAVES = ("scan", "audit", "compare", "packages", "attribution", "grouping", "importers", "linux", "report")
+LEAVES = ("scan", "audit", "compare", "packages", "attribution", "grouping", "importers", "linux", "report", "outputs")
 
 
 @pytest.mark.parametrize("room", LEAVES)

@@ -44,6 +44,7 @@ CHECK_CODES = (
 )
 OTHER_CODES = (
     ("audit events", 1, "a log had damaged lines, or an event lacks records"),
+    ("notify", 1, "a message still waits"),
     ("explain-path", 1, "the path is not monitored"),
     ("packages check", 1, "a file is unowned or unknown, and none is known to be not as shipped"),
     ("packages check", 2, "a file is not as shipped"),

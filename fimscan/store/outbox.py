@@ -25,6 +25,7 @@ _table = schema.outbox
 _NAMESPACE = uuid.UUID("6f3b1c1e-7d5a-5d0e-9a43-0f8f4c1d5b1e")
 _MOST_BODY = 4 * 1024 * 1024  # bytes of a message; what is longer was not made by fimscan
 _MOST_ANSWER = 500
+_LONGEST_DELAY_NS = 2 * 3600 * 10**9
 
 
 def stable_id(*parts: object) -> str:
@@ -80,19 +81,13 @@ def add(session: Session, output: str, messages: Sequence[NewMessage], now_ns: i
     _insert(session, [row for row in rows if row["message"] not in known])
 
 
-def outputs_with_messages(session: Session) -> list[str]:
-    """The names of the outputs for which messages wait, or are to be made."""
-    open_states = (MessageState.SCAN.value, MessageState.WAITING.value)
-    query = select(_table.c.output).where(_mine(session), _table.c.state.in_(open_states)).distinct()
-    return sorted(session.scalars(query))
+def due(session: Session, output: str, now_ns: int, limit: int) -> list[OutboxMessage]:
+    """The oldest waiting messages of an output that are to be tried, with their bodies.
 
-
-def due(session: Session, output: str, now_ns: int | None, limit: int) -> list[OutboxMessage]:
-    """The oldest waiting messages of an output, with their bodies; ``None``: also those not to be tried again yet."""
-    which = _waiting(output)
-    if now_ns is not None:
-        which &= _table.c.next_ns <= now_ns
-    return _load(session, which, limit=limit, bodies=True)
+    A time that is too far away comes from a clock that was set back since: it does not count.
+    """
+    is_due = (_table.c.next_ns <= now_ns) | (_table.c.next_ns > now_ns + _LONGEST_DELAY_NS)
+    return _load(session, _waiting(output) & is_due, limit=limit, bodies=True)
 
 
 def delivered(session: Session, number: int, now_ns: int, answer: str) -> None:
@@ -103,6 +98,33 @@ def delivered(session: Session, number: int, now_ns: int, answer: str) -> None:
 def give_up(session: Session, numbers: Sequence[int], now_ns: int, reason: str) -> None:
     """Record that messages will not be delivered."""
     _end(session, numbers, MessageState.GIVEN_UP, now_ns, reason)
+
+
+def count_given_up(session: Session, output: str) -> int:
+    """How many messages were given up since the receiver was last told of such."""
+    notice = MessageKind.NOT_DELIVERED.value
+    told = select(func.coalesce(func.max(_table.c.id), 0)).where(
+        _mine(session),
+        _table.c.output == output,
+        _table.c.kind == notice,
+        _table.c.state == MessageState.DELIVERED.value,
+    )
+    query = select(func.count()).where(
+        _mine(session),
+        _table.c.output == output,
+        _table.c.kind != notice,
+        _table.c.state == MessageState.GIVEN_UP.value,
+        _table.c.id > told.scalar_subquery(),
+    )
+    return int(session.scalar(query) or 0)
+
+
+def replace_notices(session: Session, output: str, notice: NewMessage, now_ns: int) -> None:
+    """Let one message say what those said that wait to say how many messages were given up."""
+    kind = MessageKind.NOT_DELIVERED.value
+    known = session.scalars(select(_table.c.id).where(_mine(session), _waiting(output), _table.c.kind == kind)).all()
+    give_up(session, known, now_ns, "a later message says the same")
+    add(session, output, [notice], now_ns)
 
 
 def failed(session: Session, number: int, now_ns: int, next_ns: int, error: str) -> None:
@@ -119,6 +141,11 @@ def postpone(session: Session, output: str, next_ns: int) -> None:
     session.execute(
         _table.update().where(_mine(session), _waiting(output), _table.c.next_ns < next_ns).values(next_ns=next_ns)
     )
+
+
+def try_now(session: Session, output: str) -> None:
+    """Let all messages of an output be tried again at once."""
+    session.execute(_table.update().where(_mine(session), _waiting(output), _table.c.next_ns > 0).values(next_ns=0))
 
 
 def usage(session: Session, output: str) -> OutboxUsage:
@@ -141,16 +168,10 @@ def waiting_sizes(session: Session, output: str) -> list[tuple[int, int, int, bo
     return [(row[0], row[1], row[2], row[3]) for row in session.execute(query)]
 
 
-def next_attempt_ns(session: Session) -> int | None:
-    """When the next waiting message is to be tried."""
-    query = select(func.min(_table.c.next_ns)).where(_mine(session), _table.c.state == MessageState.WAITING.value)
-    found: int | None = session.scalar(query)
-    return found
-
-
-def listing(session: Session, limit: int) -> list[OutboxMessage]:
-    """The newest messages, newest first, without bodies."""
-    return _load(session, _table.c.id > 0, limit=limit, newest=True)
+def listing(session: Session, limit: int, *states: MessageState) -> list[OutboxMessage]:
+    """The newest messages, newest first, without bodies; of these states or, without any, of all."""
+    which = _table.c.state.in_([state.value for state in states or MessageState])
+    return _load(session, which, limit=limit, newest=True)
 
 
 def last_delivered_ns(session: Session, output: str) -> int | None:
