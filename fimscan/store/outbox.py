@@ -233,7 +233,7 @@ def _end(session: Session, numbers: Sequence[int], state: MessageState, now_ns: 
                 state=state.value,
                 done_ns=now_ns,
                 tried_ns=now_ns if state is MessageState.DELIVERED else _table.c.tried_ns,
-                attempts=_table.c.attempts + (state is MessageState.DELIVERED),
+                attempts=_table.c.attempts + int(state is MessageState.DELIVERED),
                 answer=answer[:_MOST_ANSWER],
                 body=b"",
             )

@@ -18,7 +18,7 @@ import pytest
 
 from fimscan.config import Config, parse_config
 from fimscan.model import MessageKind, MessageState, OutboxMessage
-from fimscan.pipeline import run_scan
+from fimscan.pipeline import AuditSource, Live, run_scan
 from fimscan.pipeline.outputs import delivery
 from fimscan.pipeline.outputs.delivery import Deliverer, Notifier, delay_s, deliver_after_scan
 from fimscan.pipeline.outputs.messages import beyond, make_messages, notice_of
@@ -26,7 +26,9 @@ from fimscan.pipeline.outputs.settings import Limits
 from fimscan.store import outbox, scans
 from fimscan.store.database import Database
 from tests.conftest import Cli
+from tests.evidence.site import new_site, pretended_audit
 from tests.outputs.conftest import Certificates, WebServer, free_port, wait_for
+from tests.pipeline.test_audit_reading import event
 
 
 @dataclass
@@ -273,6 +275,33 @@ def test_the_service_delivers_again_and_again(host: Host, monkeypatch: pytest.Mo
     notifier.stop()
     assert len(said) == 1
     assert "No such file or directory" in said[0]
+
+
+def test_what_a_live_look_finds_is_sent_too(tmp_path: Path) -> None:
+    """It is a scan of a few files: with the process that it names, and never as 'all is well'."""
+    out = tmp_path / "out"
+    with pretended_audit():
+        site = new_site(tmp_path)
+        extra = file_output(out, more="all_is_well = true")
+        config = parse_config(f'[[watch]]\npath = "{site.watched}"\n{extra}')
+        source = AuditSource(logs=(str(site.log),))
+        run_scan(site.database, config, source=source)
+        (site.watched / "a").write_text("other")
+        site.append(event(site.watched / "a", 1))
+        now = 0.0
+        live = Live(site.database, config, source, clock=lambda: now)
+        live.step()
+        now = 5.0
+        assert live.step()[0] is not None
+        live.close()
+        make_messages(site.database, config)
+        Deliverer(site.database, config).run(60)
+        site.database.close()
+    first, last = lines(out)
+    assert (first["kind"], last["kind"], last["summary"]["changes"]) == ("baseline", "changes", 1)
+    (row,) = last["sets"][0]["listed"]
+    assert row["path"] == str(site.watched / "a")
+    assert [actor["pid"] for actor in row["attribution"]["actors"]] == [4242]
 
 
 # --------------------------------------------------------------------------------------------------------------------
