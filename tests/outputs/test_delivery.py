@@ -21,7 +21,7 @@ from fimscan.model import MessageKind, MessageState, OutboxMessage
 from fimscan.pipeline import AuditSource, Live, run_scan
 from fimscan.pipeline.outputs import delivery
 from fimscan.pipeline.outputs.delivery import Deliverer, Notifier, delay_s, deliver_after_scan
-from fimscan.pipeline.outputs.messages import beyond, make_messages, notice_of
+from fimscan.pipeline.outputs.messages import _is_settled, beyond, make_messages, notice_of
 from fimscan.pipeline.outputs.settings import Limits
 from fimscan.store import outbox, scans
 from fimscan.store.database import Database
@@ -195,6 +195,18 @@ def test_which_messages_are_given_up() -> None:
     assert beyond([(1, 1, now - 61 * 10**9, True), (2, 1, now, False)], Limits(messages=9, size=9, age_s=60), now) == [
         1
     ]
+
+
+def test_messages_wait_for_quiet_but_not_for_long() -> None:
+    """Changes that go on and on put off no message for more than a minute; nor does a clock that was set back."""
+    now = time.time_ns()
+    second = 10**9
+    before = now - 5 * second
+    assert not _is_settled([now - 3 * second], before)
+    assert _is_settled([now - 6 * second], before)
+    assert not _is_settled([now - 40 * second, now - 20 * second, now - second], before)
+    assert _is_settled([now - 70 * second, now - 20 * second, now - second], before)
+    assert _is_settled([now + 3600 * second], before)
 
 
 def test_attempts_become_rarer(host: Host) -> None:
@@ -389,6 +401,21 @@ def test_separate_delivery(cli: Cli) -> None:
     assert not out.exists()
     cli("notify", code=0)
     assert [one["kind"] for one in lines(out)] == ["baseline"]
+
+
+def test_a_service_of_its_own(cli: Cli) -> None:
+    """It delivers until it is stopped; SIGTERM ends it with 0."""
+    out = cli.root / "out"
+    cli.write_config(file_output(out) + "[outbox]\nseparate = true\n")
+    cli.scan()
+    process = subprocess.Popen(cli.command("notify", "--follow"), cwd=cli.root, stderr=subprocess.PIPE)
+    try:
+        wait_for(lambda: lines(out))
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, said
 
 
 def test_no_secret_is_stored_or_shown(cli: Cli) -> None:

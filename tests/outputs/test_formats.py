@@ -23,6 +23,7 @@ from fimscan.model import (
     PackageClass,
     Reason,
     Reconfiguration,
+    Role,
     SettingChange,
     Unreadable,
     UnreadableReason,
@@ -297,6 +298,8 @@ def test_nobody_is_accused_by_a_field_for_one_process(make: Make) -> None:
     two = (make.actor(exe=b"/usr/bin/first"), make.actor(pid=5, exe=b"/usr/bin/second", comm=b"second"))
     for answer in (
         make.attribution(Verdict.CONTESTED, Reason.SEVERAL_WRITERS, actors=two),
+        make.attribution(Verdict.CONTESTED, actors=(make.actor(), make.actor(Role.PLACER, pid=5, comm=b"second"))),
+        make.attribution(Verdict.CONTESTED, actors=(make.actor(),)),
         make.attribution(Verdict.UNATTRIBUTED, Reason.NO_EVENT),
     ):
         (document,) = made(found(make, [make.finding(make.change(), answer, severity="high")]))

@@ -341,6 +341,10 @@ def test_a_secret_url_shows_nowhere(web_server: WebServer, certificates: Certifi
             web_server.answers = [200]
         assert "T0KEN" not in str(error.value)
         assert "127.0.0.1" in str(error.value)
+    url.write_text("https://user:T0KEN@127.0.0.1:99999/T0KEN")
+    with pytest.raises(DeliveryError) as error:
+        webhook(web_server, certificates, secret, url="", url_source=str(url)).send(b"x", envelope("1"))
+    assert "T0KEN" not in str(error.value)
 
 
 def test_an_untrusted_web_server_gets_nothing(web_server: WebServer, certificates: Certificates, secret: Path) -> None:

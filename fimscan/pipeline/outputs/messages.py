@@ -34,20 +34,32 @@ from fimscan.store.database import Database
 from fimscan.store.session import Session
 
 _NS = 10**9
+_LONGEST_SETTLING_NS = 60 * _NS
 _MOST_SCANS = 200  # whose changes are grouped together
 
 
 def make_messages(database: Database, config: Config, *, settled_before_ns: int | None = None) -> list[str]:
     """Make the messages of all scans that have none yet; return what has to be said about it.
 
-    ``settled_before_ns``: wait while a scan is newer than this, because more may belong to the same change sets.
+    ``settled_before_ns``: wait while a scan is newer than this, because more may belong to the same change sets, but
+    not for more than a minute.
     """
     with database.read() as session:
         waiting = outbox.scans(session)
-    is_settled = settled_before_ns is None or not waiting or waiting[-1].made_ns <= settled_before_ns
+    is_settled = settled_before_ns is None or _is_settled([row.made_ns for row in waiting], settled_before_ns)
     for rows in _by_scans(waiting) if is_settled else ():
         _make(database, config, rows)
     return [text for output in config.output if (text := _enforce(database, Limits.of(config), output.name))]
+
+
+def _is_settled(made: Sequence[int], before_ns: int) -> bool:
+    """Whether messages of scans are to be made now.
+
+    Whoever changes files again and again must not keep messages from being made. Nor must a clock that was set back.
+    """
+    newest, oldest = max(made, default=0), min(made, default=0)
+    is_quiet = newest <= before_ns or newest > time.time_ns()
+    return is_quiet or oldest <= before_ns - _LONGEST_SETTLING_NS
 
 
 def _by_scans(waiting: Sequence[OutboxMessage]) -> list[list[OutboxMessage]]:
