@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text as sql
 
 from fimscan.config import Config, parse_config
 from fimscan.model import MessageKind, MessageState, OutboxMessage
 from fimscan.pipeline import AuditSource, Live, run_scan
+from fimscan.pipeline.health.outputs import output_checks
 from fimscan.pipeline.outputs import delivery
 from fimscan.pipeline.outputs.delivery import Deliverer, Notifier, delay_s, deliver_after_scan
 from fimscan.pipeline.outputs.messages import _is_settled, beyond, make_messages, notice_of
@@ -195,6 +197,28 @@ def test_which_messages_are_given_up() -> None:
     assert beyond([(1, 1, now - 61 * 10**9, True), (2, 1, now, False)], Limits(messages=9, size=9, age_s=60), now) == [
         1
     ]
+
+
+def test_doctor_says_what_waits(host: Host) -> None:
+    """For more than an hour, with the reason; and what was given up. Without an output, that nothing is sent."""
+
+    def found() -> list[tuple[str, str]]:
+        return [(check.severity.value, check.detail) for check in output_checks(host.config, host.database)]
+
+    assert [severity for severity, _ in found()] == ["note"]
+    host.extra = file_output(host.root / "gone" / "out")
+    host.messages(2, "one")
+    host.deliver()
+    assert [severity for severity, _ in found()] == ["ok"]
+    with host.database.begin() as session:
+        session.execute(sql("UPDATE outbox SET made_ns = made_ns - 7200000000000"))
+    ((severity, detail),) = found()
+    assert severity == "warning"
+    assert "log: 2 messages waiting since" in detail
+    assert "No such file or directory" in detail
+    with host.database.begin() as session:
+        outbox.give_up(session, [one.number for one in host.stored()], time.time_ns(), "limits")
+    assert found() == [("warning", "log: 2 messages given up in the last seven days")]
 
 
 def test_messages_wait_for_quiet_but_not_for_long() -> None:
