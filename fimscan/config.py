@@ -287,6 +287,162 @@ class Evidence(_Section):
     organization: str = ""
 
 
+OutputType = Literal["command", "file", "syslog", "journald", "webhook", "smtp", "sendmail"]
+OutputFormat = Literal["text", "json", "ecs", "ocsf", "cef", "splunk-cim", "wazuh", "hash-log"]
+SyslogFacility = Literal[
+    "auth", "authpriv", "daemon", "user", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"
+]
+# The keys of an output besides those that every type has, and those of them that a type cannot do without.
+_OUTPUT_KEYS: Mapping[str, tuple[str, ...]] = {
+    "command": ("command",),
+    "file": ("path",),
+    "syslog": ("address", "facility", "ca_file", "cert_file", "key_file"),
+    "journald": ("path",),
+    "webhook": ("url", "url_file", "secret_file", "ca_file"),
+    "smtp": ("address", "security", "user", "password_file", "ca_file", "sender", "to"),
+    "sendmail": ("command", "sender", "to"),
+}
+_OUTPUT_NEEDS: Mapping[str, tuple[str, ...]] = {
+    "command": ("command",),
+    "file": ("path",),
+    "syslog": ("address",),
+    "smtp": ("address", "to"),
+    "sendmail": ("to",),
+}
+_SYSLOG_ADDRESS = re.compile(r"unix:/.+|(?:udp|tcp|tls)://(?:\[[0-9a-fA-F:.]+\]|[^\s:/\[\]@?#]+)(?::\d{1,5})?")
+_SMTP_ADDRESS = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[^\s:/\[\]@?#]+)(?::\d{1,5})?")
+_MAIL_ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+(?:@[\w.-]+)?", re.ASCII)
+
+
+def _check_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,39}", text):
+        raise ValueError("1 to 40 letters, digits, '_', '-' or '.', a letter or digit first")
+    return text
+
+
+def _check_mail_address(text: str) -> str:
+    if not text or text.startswith("-") or not _MAIL_ADDRESS.fullmatch(text):
+        raise ValueError("not a mail address (root, admin@example.org)")
+    return text
+
+
+def _check_secret_source(text: str) -> str:
+    if not text:
+        return text
+    if text.startswith("env:"):
+        if not re.fullmatch(r"env:[A-Za-z_]\w*", text):
+            raise ValueError('not the name of an environment variable ("env:FIMSCAN_SECRET")')
+        return text
+    return _check_absolute(text)
+
+
+SecretSource = Annotated[str, AfterValidator(_check_secret_source)]
+MailAddress = Annotated[str, AfterValidator(_check_mail_address)]
+
+
+class Output(_Section):
+    """One receiver of what scans find. Secrets are in files or in the environment, never in the configuration."""
+
+    name: Annotated[str, AfterValidator(_check_name)]
+    type: OutputType
+    format: OutputFormat | Literal[""] = ""
+    one_per: Literal["", "set", "scan"] = ""
+    min_severity: Severity = "low"
+    verdicts: tuple[Literal["confirmed", "likely", "contested", "unattributed"], ...] = ()
+    kinds: tuple[Literal["added", "removed", "modified", "moved", "attributes"], ...] = ()
+    sets: Literal["all", "look"] = "all"
+    problems: bool = True
+    all_is_well: bool = False
+    max_changes: int = Field(default=20, ge=1, le=200)
+    timeout: Interval = "10s"
+    command: tuple[str, ...] = ()
+    path: AbsolutePath | Literal[""] = ""
+    address: str = ""
+    facility: SyslogFacility = "local0"
+    url: str = ""
+    url_file: SecretSource = ""
+    secret_file: SecretSource = ""
+    ca_file: AbsolutePath | Literal[""] = ""
+    cert_file: AbsolutePath | Literal[""] = ""
+    key_file: AbsolutePath | Literal[""] = ""
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    user: str = ""
+    password_file: SecretSource = ""
+    sender: MailAddress | Literal[""] = ""
+    to: tuple[MailAddress, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_the_keys_of_its_type(self) -> Output:
+        mine = _OUTPUT_KEYS[self.type]
+        own = {key for keys in _OUTPUT_KEYS.values() for key in keys}
+        for key in sorted((own & self.model_fields_set) - set(mine)):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f'{key}: not for type = "{self.type}", which has {", ".join(mine)}')
+        for key in _OUTPUT_NEEDS.get(self.type, ()):
+            if not getattr(self, key):
+                raise ValueError(f'{key}: required for type = "{self.type}"')
+        return self
+
+    @model_validator(mode="after")
+    def _reaches_somewhere(self) -> Output:
+        if self.command and not self.command[0].startswith("/"):
+            raise ValueError("command: the program must be an absolute path; no shell runs it")
+        if self.type == "syslog" and not _SYSLOG_ADDRESS.fullmatch(self.address):
+            raise ValueError("address: write unix:/dev/log, udp://host:514, tcp://host:601 or tls://host:6514")
+        if self.type == "smtp":
+            if not _SMTP_ADDRESS.fullmatch(self.address):
+                raise ValueError("address: write host or host:port")
+            if bool(self.user) != bool(self.password_file):
+                raise ValueError("user and password_file: give both, or none")
+            if self.user and self.security == "none":
+                raise ValueError('security: a password is not sent unencrypted; use "starttls" or "tls"')
+        if bool(self.cert_file) != bool(self.key_file):
+            raise ValueError("cert_file and key_file: give both, or none")
+        return self
+
+    @model_validator(mode="after")
+    def _url_has_no_secret(self) -> Output:
+        if self.type != "webhook":
+            return self
+        if bool(self.url) == bool(self.url_file):
+            raise ValueError("url, url_file: give one of them")
+        if self.url and not re.fullmatch(r"https?://[^\s@?#]+", self.url):
+            raise ValueError(
+                "url: write https://host/path; an URL with a password, a token or a query belongs into url_file"
+            )
+        return self
+
+    @property
+    def timeout_s(self) -> float:
+        """``timeout`` in seconds."""
+        return float(interval_seconds(self.timeout) or 0)
+
+
+class OutboxSettings(_Section):
+    """How long a scan waits for receivers, and how much may wait for each of them."""
+
+    separate: bool = False
+    scan_wait: Interval = "5s"
+    max_messages: int = Field(default=10_000, ge=10)
+    max_size: Size = "64M"
+    max_age: Interval = "30d"
+
+    @property
+    def scan_wait_s(self) -> float:
+        """``scan_wait`` in seconds."""
+        return float(interval_seconds(self.scan_wait) or 0)
+
+    @property
+    def max_bytes(self) -> int:
+        """``max_size`` in bytes."""
+        return _bytes(self.max_size)
+
+    @property
+    def max_age_s(self) -> float:
+        """``max_age`` in seconds."""
+        return float(interval_seconds(self.max_age) or 0)
+
+
 class Config(_Section):
     """The whole configuration, immutable."""
 
@@ -300,6 +456,16 @@ class Config(_Section):
     contents: ContentSettings = ContentSettings()
     review: Review = Review()
     evidence: Evidence = Evidence()
+    outbox: OutboxSettings = OutboxSettings()
+    output: tuple[Output, ...] = ()
+
+    @model_validator(mode="after")
+    def _outputs_are_distinct(self) -> Config:
+        names = [output.name for output in self.output]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"output: the name {name} is used twice")
+        return self
 
     @model_validator(mode="after")
     def _paths_are_distinct(self) -> Config:
@@ -384,8 +550,9 @@ def _plain_problems(table: dict[str, Any]) -> list[str]:
     watch = table.get("watch")
     if watch is None or watch == []:
         return ['nothing to monitor: add a [[watch]] section with a path, e.g. path = "/etc"']
-    if isinstance(watch, dict):
-        return ["watch must be a list of sections: write [[watch]], with two brackets"]
+    for name in ("watch", "output"):
+        if isinstance(table.get(name), dict):
+            return [f"{name} must be a list of sections: write [[{name}]], with two brackets"]
     return []
 
 

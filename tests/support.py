@@ -139,7 +139,9 @@ def observation(at: float, **values: Any) -> AuditObservation:
 
 def take_back_the_newest_schemas(connection: sqlite3.Connection) -> None:
     """Undo the schema revisions from 0006 on."""
+    connection.execute("DROP TABLE outbox")
     connection.execute("DROP TABLE control_failure")
+    connection.execute("DROP TABLE missed_run")
     connection.execute("DROP TABLE host_event")
     for name in ("identity", "current_name"):
         connection.execute(f"ALTER TABLE host DROP COLUMN {name}")

@@ -6,13 +6,14 @@ import configparser
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from fimscan.config import Config, Watch, parse_config
+from fimscan.config import Config, Output, Watch, parse_config
 from fimscan.errors import ConfigError
 from fimscan.scheduler import trigger_of
 from fimscan.shipped import shipped_path
@@ -26,7 +27,7 @@ def test_the_shipped_configuration_shows_every_key_with_its_default() -> None:
     table = tomllib.loads((CONF / "fimscan.toml").read_text())
     parse_config((CONF / "fimscan.toml").read_text())
     for name, field in Config.model_fields.items():
-        if name == "watch":
+        if name in ("watch", "output"):
             continue
         section = field.annotation
         assert isinstance(section, type) and issubclass(section, BaseModel)
@@ -34,6 +35,43 @@ def test_the_shipped_configuration_shows_every_key_with_its_default() -> None:
         assert table[name] == defaults, name
     shown = set().union(*table["watch"])
     assert shown == set(Watch.model_fields)
+
+
+def test_the_examples_of_outputs_are_valid_and_show_every_key() -> None:
+    """Each can be copied as it is, and there is one of every type."""
+    text = (CONF / "outputs.toml").read_text()
+    outputs = parse_config(text + WATCH).output
+    assert {output.type for output in outputs} == set(get_args(Output.model_fields["type"].annotation))
+    assert set().union(*tomllib.loads(text)["output"]) == set(Output.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ('type = "syslog"', "address: required"),
+        ('type = "file"\npath = "/x"\nurl = "https://h/"', "url: not for type"),
+        ('type = "syslog"\naddress = "h:514"', "address: write unix:"),
+        ('type = "webhook"\nurl = "https://user:secret@h/x"', "url_file"),
+        ('type = "webhook"\nurl = "https://h/x?token=secret"', "url_file"),
+        ('type = "webhook"', "url, url_file: give one"),
+        ('type = "command"\ncommand = ["mail"]', "absolute path"),
+        ('type = "sendmail"\nto = ["-oQ/tmp"]', "not a mail address"),
+        ('type = "sendmail"\nto = ["a@b\\nBcc: c@d"]', "not a mail address"),
+        ('type = "smtp"\naddress = "h"\nto = ["root"]\nuser = "x"', "give both"),
+        (
+            'type = "smtp"\naddress = "h"\nto = ["r"]\nuser = "x"\npassword_file = "/p"\nsecurity = "none"',
+            "not sent unencrypted",
+        ),
+        ('type = "smtp"\naddress = "h"\nto = ["r"]\npassword_file = "secret"', "absolute path"),
+    ],
+)
+def test_wrong_outputs_are_refused(keys: str, words: str) -> None:
+    """When the configuration is read, not when an alert is to be sent; and the secret is not in the message."""
+    with pytest.raises(ConfigError) as caught:
+        parse_config(f'{WATCH}[[output]]\nname = "x"\n{keys}\n')
+    (problem,) = caught.value.problems
+    assert words in problem
+    assert "secret" not in problem.replace("secret_file", "")
 
 
 def test_the_cron_example_scans_and_the_unit_runs_the_schedule() -> None:

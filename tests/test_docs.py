@@ -18,7 +18,7 @@ from click.testing import CliRunner
 import fimscan
 from fimscan import grouping, model
 from fimscan.cli.main import cli
-from fimscan.config import Config, Watch, parse_config
+from fimscan.config import Config, parse_config
 from fimscan.scan.path_status import Place
 from tools import make_reference
 
@@ -268,7 +268,7 @@ def sections() -> dict[str, set[str]]:
     """Every section with its keys."""
     found = {}
     for name, field in Config.model_fields.items():
-        kind = Watch if name == "watch" else field.annotation
+        kind = make_reference.LISTS.get(name, field.annotation)
         found[name] = set(kind.model_fields)  # type: ignore[union-attr]  # each section is a model
     return found
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "packages": ("packages:packages", "Say whether files are what their packages shipped."),
     "import": ("importing:import_group", "Import the baseline of another program."),
     "schedule": ("schedule:schedule", "Run scans and read the audit log until stopped."),
+    "notify": ("notify:notify", "Deliver what waits for receivers, and show it."),
     "export": ("evidence:export", "Write a signed evidence bundle, or a log of file hashes."),
     "verify": ("evidence:verify", "Check an evidence bundle, or the database."),
     "status": ("status:status", "Show the last scans and what waits for acceptance."),

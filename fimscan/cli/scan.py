@@ -103,6 +103,7 @@ def scan(  # noqa: PLR0913  # one argument for each option
                 grouping = grouping_if_many(database, shown, facts)
                 print_result(shown, older, own_command(settings), grouping, verbose=verbose)
             sys.stdout.flush()
+        _notify(database, config)
         if form == "json" or len(found.findings) + len(found.unreadable) <= _ONE_SCREEN:
             remember_scan(settings.url(), found)
         if (unstored := controls.store_head(database)) is not None:
@@ -115,6 +116,14 @@ def print_controls(report: ControlReport) -> None:
     """Print the new names of the host, and which controls failed or work again."""
     for line in (*host_lines(report.host_events), *control_lines(report)):
         click.echo(line)
+
+
+def _notify(database: Database, config: Config) -> None:
+    if config.output:
+        from fimscan.pipeline.outputs.delivery import deliver_after_scan
+
+        for problem in deliver_after_scan(database, config):
+            note(problem)
 
 
 def grouping_if_many(database: Database, result: ScanResult, facts: Facts | None = None) -> Grouping | None:

@@ -6,8 +6,8 @@ r"""The vocabulary: the frozen values that flow between the stages.
                                                    \-> Gap ---------+
 
 Modules in reading order: files, changes, audit (records, accesses, processes), holders and witness (who else could
-write, who did), answers, in_effect (who runs it), scans, acceptance, checks, packages, texts. Conventions that hold
-everywhere:
+write, who did), answers, in_effect (who runs it), scans, acceptance, checks, packages, texts, outbox. Conventions that
+hold everywhere:
 
 * Everything that the kernel treats as bytes is ``bytes``: paths, names, command lines. Linux names need not be UTF-8.
 * Times are integers: nanoseconds since the Unix epoch. Their names end in ``_ns``.
@@ -70,6 +70,7 @@ from fimscan.model.files import (
 from fimscan.model.holders import Doubt, Holder, Holders, Rights, Unseen
 from fimscan.model.hosts import HostEvent, HostEventKind, HostIdentity, IdSource
 from fimscan.model.in_effect import InEffect, Runner, RunsAs, RunsVersion
+from fimscan.model.outbox import MessageKind, MessageState, NewMessage, OutboxMessage, OutboxUsage
 from fimscan.model.packages import (
     PACKAGE_MANAGERS,
     SCRIPTED_PACKAGE_MANAGERS,
@@ -168,11 +169,16 @@ __all__ = [
     "Login",
     "LoginOrigin",
     "LoginSource",
+    "MessageKind",
+    "MessageState",
     "MissedCause",
     "MissedRuns",
     "Name",
+    "NewMessage",
     "NotKept",
     "NoticeKind",
+    "OutboxMessage",
+    "OutboxUsage",
     "PackageAnswer",
     "PackageClass",
     "PackageFact",

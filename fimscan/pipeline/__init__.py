@@ -9,6 +9,7 @@ The rooms below decide the single steps: :mod:`fimscan.scan`, :mod:`fimscan.audi
     history/        diff any two scans, accept changes, explain answers and paths
     live/           look at single paths between the scans, as soon as the audit log reports them
     health/         doctor and audit status: what is wrong with the setup
+    outputs/        make the messages of scans, and deliver them
     import_baseline import the baseline of another program
     settings        the scan plan, built from the configuration
     importance      severity and category of findings

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from fimscan.config import Config, Watch
+from fimscan.config import Config, Output, Watch
 from fimscan.model import Effect, Reconfiguration, SettingChange
 from fimscan.passwords import without_password
 from fimscan.paths import innermost
@@ -19,6 +19,7 @@ from fimscan.timing import interval_seconds
 _POLICIES = ("attributes", "append-only", "full")  # weakest first
 # Switches: turning one off weakens monitoring.
 _SWITCHES = ("audit.enabled", "scan.cross_mounts", "live.enabled", "witness.fanotify")
+_SEVERITIES = ("low", "medium", "high", "critical")
 _OWN_CHANGES = ("allow", "warn", "refuse")  # weakest first
 _INTERVALS = ("schedule.scan", "schedule.full", "schedule.audit")
 # Timeouts after which a file counts as unreadable: a shorter one weakens monitoring.
@@ -72,7 +73,7 @@ def _load(session: Session, digest: str) -> Config | None:
 
 def differences(before: Config, after: Config) -> list[SettingChange]:
     """Return all differences, those that weaken monitoring first."""
-    found = [*_sections(before, after), *_watches(before, after)]
+    found = [*_sections(before, after), *_watches(before, after), *_outputs(before, after)]
     return sorted(found, key=lambda item: list(Effect).index(item.effect))
 
 
@@ -89,7 +90,7 @@ def _sections(before: Config, after: Config) -> Iterator[SettingChange]:
 
 
 def _flat(config: Config) -> dict[str, Any]:
-    sections: Mapping[str, Any] = config.model_dump(exclude={"watch"})
+    sections: Mapping[str, Any] = config.model_dump(exclude={"watch", "output"})
     return {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
 
 
@@ -110,6 +111,52 @@ def _effect(key: str, old: Any, new: Any) -> Effect:
     if key == "audit.logs":
         return Effect.WEAKER if set(old or ()) - set(new or ()) else Effect.STRONGER
     return Effect.OTHER
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Outputs
+
+
+def _outputs(before: Config, after: Config) -> Iterator[SettingChange]:
+    """Compare the receivers by name. To take one away, or to tell it less, weakens monitoring."""
+    old, new = ({output.name: output for output in config.output} for config in (before, after))
+    for name in sorted(old.keys() | new.keys()):
+        was, now = old.get(name), new.get(name)
+        if was is None or now is None:
+            effect = Effect.STRONGER if was is None else Effect.WEAKER
+            yield SettingChange(key=f"[[output]] {name}", before=_type(was), after=_type(now), effect=effect)
+            continue
+        for key in type(now).model_fields:
+            values = getattr(was, key), getattr(now, key)
+            if values[0] != values[1]:
+                yield SettingChange(
+                    key=f"[[output]] {name}: {key}",
+                    before=_shown(values[0]),
+                    after=_shown(values[1]),
+                    effect=_effect_on_output(key, *values),
+                )
+
+
+def _type(output: Output | None) -> str | None:
+    return None if output is None else output.type
+
+
+def _effect_on_output(key: str, was: Any, now: Any) -> Effect:
+    match key:
+        case "min_severity":
+            is_weaker = _SEVERITIES.index(now) > _SEVERITIES.index(was)
+        case "verdicts" | "kinds":  # an empty list is all
+            is_weaker = bool(now) and (not was or bool(set(was) - set(now)))
+        case "sets":
+            is_weaker = now == "look"
+        case "problems" | "all_is_well":
+            is_weaker = not now
+        case _:
+            return Effect.OTHER
+    return Effect.WEAKER if is_weaker else Effect.STRONGER
+
+
+# --------------------------------------------------------------------------------------------------------------------
 
 
 def _shown(value: Any) -> str | None:

@@ -204,7 +204,9 @@ def _finish(
         scan_result_store.keep_known_holders(session, scan_id)
         scan_result_store.add_unreadable(session, scan_id, recorder.unreadable)
         scan_result_store.forget_rechecks(session, run.started_ns)
-        sealed = scan_entry.seal(session, recorder, findings, opened, recorder.digest, tuple(problems))
+        sealed = scan_entry.seal(
+            session, recorder, findings, opened, recorder.digest, tuple(problems), outputs=run.plan.config.output
+        )
         if previous is None:
             approval = Approval(accepted_ns=time.time_ns(), user="fimscan", reason="first scan")
             acceptance_store.accept_scan(session, scan_id, approval)

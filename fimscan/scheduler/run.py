@@ -22,6 +22,7 @@ from fimscan.pipeline import AuditSource, Live, ScanResult, run_scan
 from fimscan.pipeline.audit.reading import AuditReader
 from fimscan.pipeline.audit.witness import Witness
 from fimscan.pipeline.controls import record as controls
+from fimscan.pipeline.outputs.delivery import Notifier
 from fimscan.scan.scanner import Progress
 from fimscan.scheduler.jobs import (
     Job,
@@ -118,6 +119,7 @@ class Scheduler(Generic[Setup]):
         self._report = report
         self._report_controls = report_controls
         self._complain = complain
+        self._notifier = Notifier(database, config, complain)
         self._started = started
         self._control = control
         self._manager = manager
@@ -164,6 +166,7 @@ class Scheduler(Generic[Setup]):
             for problem in self._witness.problems:
                 self._complain(problem)
         self._engine.start()
+        self._notifier.start()
         status = self.status()
         self._started(status)
         self._manager.ready(status)
@@ -173,6 +176,7 @@ class Scheduler(Generic[Setup]):
             if self._control.stop.is_set():
                 self._manager.stopping()
             self._engine.shutdown(wait=True)
+            self._notifier.stop()
             if self._live is not None:
                 self._live.close()
             if self._witness is not None:

@@ -10,9 +10,10 @@ import shlex
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
@@ -34,6 +35,8 @@ _ROOM_BYTES = 256 * 1024  # for the write-ahead log's index and a few pages of t
 _BUSY = "another fimscan scan is running on this database; wait until it has finished (see 'fimscan status')"
 # The advisory lock on PostgreSQL has two numbers: "fims", and the host's. So hosts can scan at the same time.
 _LOCK_CLASS = 0x66696D73
+_OUTBOX_LOCK = ".outbox-lock"
+_OUTBOX_LOCK_CLASS = 0x66696D6F
 _TRY_LOCK = text("SELECT pg_try_advisory_lock(:class, :host)")
 _UNLOCK = text("SELECT pg_advisory_unlock(:class, :host)")
 # objsubid is 2 for a lock with two numbers. Each database of a server has its own advisory locks.
@@ -107,7 +110,7 @@ class Database:
         if self.file is None:
             return ()
         path = os.path.realpath(self.file)
-        suffixes = ("", "-wal", "-shm", "-journal", ".lock", ".head", ".host-id")
+        suffixes = ("", "-wal", "-shm", "-journal", ".lock", ".head", ".host-id", _OUTBOX_LOCK)
         own = (os.fsencode(path + suffix) for suffix in suffixes)
         return (*own, *files_of(contents_file(self.file)))
 
@@ -180,6 +183,29 @@ class Database:
                 yield
             finally:
                 connection.execute(_UNLOCK, self._lock_numbers)
+
+    def try_outbox_lock(self) -> Callable[[], None] | None:
+        """Take the lock of whoever delivers messages; ``None`` if another process has it. The result releases it.
+
+        The kernel (or the server) releases it when the process dies, for whatever reason.
+        """
+        if self.file is None:
+            engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+            with store_errors(self.url):
+                connection = engine.connect()
+                if connection.scalar(_TRY_LOCK, {"class": _OUTBOX_LOCK_CLASS, "host": self.host_id}):
+                    return connection.invalidate
+                connection.close()
+                return None
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(self.file + _OUTBOX_LOCK, flags, 0o600)
+        except OSError as error:
+            raise StoreError(f"cannot write the lock file {self.file}{_OUTBOX_LOCK}: {error.strerror}") from error
+        if _is_taken(descriptor):
+            return partial(os.close, descriptor)
+        os.close(descriptor)
+        return None
 
     @property
     def _lock_numbers(self) -> dict[str, int]:

@@ -258,3 +258,13 @@ class Subject(IntEnum):
         "id",
         ("id", "kind", "subject", "start_ns", "detected_ns", "cause", "actor", "end_ns", "remedy"),
     )
+    # Not how often delivery was tried: only what was to be sent, and what became of it.
+    OUTBOX = Noted(
+        28,
+        "message {} of the outbox",
+        schema.outbox,
+        "id",
+        key=("id",),
+        others=("message", "output", "kind", "scan_id", "state", "made_ns", "digest"),
+        later=("done_ns",),
+    )

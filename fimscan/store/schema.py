@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0017"
+SCHEMA_REVISION = "0018"
 
 metadata = MetaData(
     naming_convention={
@@ -418,6 +418,33 @@ missed_run = Table(
     Column("last_ns", BigInteger, nullable=False),
     Column("runs", BigInteger, nullable=False),
     Column("noted_ns", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Messages to receivers (fimscan.store.outbox). ``message`` is the id that receivers see. ``body`` is compressed JSON,
+# and empty once a message was delivered or given up; ``digest`` is its SHA-256 and stays. ``answer`` is what the
+# receiver answered, or why the last attempt failed.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("message", String(36), nullable=False),
+    Column("output", Text, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("scan_id", ForeignKey("scan.id")),
+    Column("state", String(16), nullable=False),
+    Column("urgent", Boolean, nullable=False),
+    Column("made_ns", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_ns", BigInteger, nullable=False),
+    Column("tried_ns", BigInteger),
+    Column("done_ns", BigInteger),
+    Column("answer", Text, nullable=False),
+    UniqueConstraint("host_id", "output", "message"),
+    Index("ix_outbox_state", "host_id", "state"),
     sqlite_autoincrement=True,
 )
 

@@ -54,7 +54,8 @@ def printed(cli: Cli, *arguments: str) -> set[str]:
 @pytest.mark.parametrize("reread", ["always", "ctime"])
 def test_every_document_validates_against_its_schema(cli: Cli, reread: str) -> None:
     """Every printed document is valid by its shipped schema, and every schema has a command."""
-    cli.write_config(watch=f'reread = "{reread}"')
+    output = f'[[output]]\nname = "o"\ntype = "file"\npath = "{cli.root}/out"\nall_is_well = true\n'
+    cli.write_config(output, watch=f'reread = "{reread}"')
     (cli.root / "aide").write_text(
         AIDE.format(watched=cli.watched, sha256="ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=")
     )
@@ -67,7 +68,7 @@ def test_every_document_validates_against_its_schema(cli: Cli, reread: str) -> N
     (cli.watched / "b").write_text("changed")
     (cli.watched / "n\udcff").write_text("new")
     (cli.watched / "c").unlink()
-    cli.write_config('[live]\nmax_size = "1M"', watch=f'reread = "{reread}"\nexclude = ["*.swp"]')
+    cli.write_config(f'{output}[live]\nmax_size = "1M"', watch=f'reread = "{reread}"\nexclude = ["*.swp"]')
     found |= printed(cli, "scan", "--no-audit", *json_form)
     found |= printed(cli, "diff", *json_form) | printed(cli, "diff", *lines)
     found |= printed(cli, "reject", str(cli.watched / "b"), "--category", "malware", *json_form)
@@ -84,6 +85,8 @@ def test_every_document_validates_against_its_schema(cli: Cli, reread: str) -> N
     found |= printed(cli, "audit", "events", str(LOG), *json_form)
     found |= printed(cli, "audit", "events", str(LOG), *lines)
     found |= printed(cli, "verify", "--db", *json_form)
+    found |= printed(cli, "notify", "--list", *json_form)
+    found |= {validate(json.loads(line)) for line in (cli.root / "out").read_text().splitlines()}
     bundle, today = cli.root / "evidence.zip", datetime.now(UTC).date().isoformat()
     cli("export", "pci-dss", "--from", today, "--to", today, "--out", str(bundle), code=0)
     found |= printed(cli, "verify", str(bundle), *json_form)

@@ -187,9 +187,9 @@ def test_what_is_altered_before_the_scan_has_ended_is_noticed(tmp_path: Path, mo
     site = new_site(tmp_path)
     seal = scan_entry.seal
 
-    def late(session: Session, *arguments: Any) -> Scan:
+    def late(session: Session, *arguments: Any, **options: Any) -> Scan:
         session.connection.exec_driver_sql("UPDATE file_version SET read_start_ns = 1 WHERE hex(path) LIKE '%2F62'")
-        return seal(session, *arguments)
+        return seal(session, *arguments, **options)
 
     monkeypatch.setattr(scan_entry, "seal", late)
     site.scan()

@@ -13,6 +13,7 @@ from fimscan.pipeline.config_changes import differences
 from tests.conftest import Cli
 
 ETC = '[[watch]]\npath = "/etc"\n'
+OUTPUT = '[[output]]\nname = "siem"\ntype = "file"\npath = "/x"\n'
 LOGS = ETC + 'policy = "append-only"\n'
 
 
@@ -39,6 +40,11 @@ def judged(before: str, after: str) -> list[tuple[str, Effect]]:
         ('[schedule]\nscan = "2h"\n' + ETC, '[schedule]\nscan = "15m"\n' + ETC, "schedule.scan"),
         ('[scan]\nfile_timeout = "30s"\n' + ETC, '[scan]\nfile_timeout = "1h"\n' + ETC, "scan.file_timeout"),
         ('[scan]\nstall_timeout = "10s"\n' + ETC, ETC, "scan.stall_timeout"),
+        (ETC, ETC + OUTPUT, "[[output]] siem"),
+        (ETC + OUTPUT + 'sets = "look"', ETC + OUTPUT, "[[output]] siem: sets"),
+        (ETC + OUTPUT + 'min_severity = "high"', ETC + OUTPUT, "[[output]] siem: min_severity"),
+        (ETC + OUTPUT + 'verdicts = ["likely"]', ETC + OUTPUT, "[[output]] siem: verdicts"),
+        (ETC + OUTPUT + "problems = false", ETC + OUTPUT, "[[output]] siem: problems"),
     ],
 )
 def test_what_weakens_and_what_strengthens(weak: str, strong: str, key: str) -> None:

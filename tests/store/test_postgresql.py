@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,9 @@ pytestmark = pytest.mark.skipif(URL is None, reason="FIMSCAN_TEST_POSTGRESQL nam
 
 
 def test_scan_diff_and_accept(cli: Cli) -> None:
-    """Baseline, changes of every kind, odd names and times, acceptance: as with SQLite."""
+    """Baseline, changes of every kind, odd names and times, acceptance, messages: as with SQLite."""
+    out = cli.root / "gone" / "out"
+    cli.write_config(f'[outbox]\nmax_messages = 10\n[[output]]\nname = "o"\ntype = "file"\npath = "{out}"\n')
     cli.config.write_text(cli.config.read_text().replace(f"sqlite:///{cli.database}", str(URL)))
     (cli.watched / "a-b").mkdir()
     (cli.watched / "a-b" / "inside").write_text("x")
@@ -35,6 +38,10 @@ def test_scan_diff_and_accept(cli: Cli) -> None:
     (cli.watched / os.fsdecode(b"\xff\n")).write_text("x")
     os.utime(cli.watched / "a-b" / "inside", (10_000_000_000, 10_000_000_000))
     cli.scan(7)
+    cli("notify", code=1)
+    out.parent.mkdir()
+    cli("notify", "--test", code=0)
+    assert [json.loads(line)["kind"] for line in out.read_text().splitlines()] == ["baseline", "changes", "test"]
     kinds = sorted(kind for kind, _ in rows(cli.diff()))
     assert kinds == ["added", "attributes", "modified", "moved", "removed"]
     cli.scan(0)

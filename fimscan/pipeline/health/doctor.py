@@ -12,6 +12,7 @@ from fimscan.model import Check, HostIdentity, ScanStatus, UnreadableReason
 from fimscan.pipeline.audit.rules import rules_for
 from fimscan.pipeline.health import coverage
 from fimscan.pipeline.health.checks import critical, note, ok, warning
+from fimscan.pipeline.health.outputs import output_checks
 from fimscan.pipeline.health.remedies import commented
 from fimscan.pipeline.record.absent import accepted_absent
 from fimscan.pipeline.record.contents import keeps_content, placement_problems
@@ -53,6 +54,7 @@ def all_checks(config: Config, database: Database) -> list[Check]:
         *_content_checks(config, database),
         *audit_checks(config, database),
         *_witness_checks(config, database),
+        *output_checks(config, database),
     ]
 
 

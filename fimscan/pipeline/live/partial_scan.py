@@ -65,7 +65,7 @@ class PartialScans:
             digest = StateDigest()
             for some in files.state_digests(session):
                 digest.add(some)
-            sealed = scan_entry.seal(session, recorder, findings, opened, digest)
+            sealed = scan_entry.seal(session, recorder, findings, opened, digest, outputs=plan.config.output)
             scan_result_store.set_rechecks(session, _rechecks(seen))
             diff = Diff(
                 host=database.host,

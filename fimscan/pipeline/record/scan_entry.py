@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from fimscan.config import Config
+from fimscan.config import Config, Output
 from fimscan.errors import FimscanError
 from fimscan.model import ChangeKind, Finding, Scan, UnmodifiedOpen, Unreadable, Verdict
 from fimscan.pipeline.importance import Importance
 from fimscan.pipeline.record.recorder import Recorder
 from fimscan.store import findings as finding_store
+from fimscan.store import outbox
 from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -52,14 +53,19 @@ def seal(
     opened: Sequence[UnmodifiedOpen],
     digest: StateDigest,
     problems: tuple[str, ...] = (),
+    *,
+    outputs: Sequence[Output] = (),
 ) -> Scan:
-    """Store what a scan found, and make its ledger entry; ``digest`` is that of the complete state after the scan."""
+    """Store what a scan found, and make its ledger entry; ``digest`` is that of the complete state after the scan.
+
+    The ``outputs`` that are to be told of the scan are recorded in the same transaction, so none can be forgotten.
+    """
     scan_id = recorder.scan_id
     finding_store.add_changes(session, scan_id, findings)
     scan_result_store.add_unmodified_opens(session, scan_id, opened)
     running = scan_store.one_scan(session, scan_id)
     assert running is not None, "this scan was recorded when it began"
-    return scan_store.finish(
+    sealed = scan_store.finish(
         session,
         replace(
             running,
@@ -71,6 +77,8 @@ def seal(
         read_clock=recorder.clock.dump(),
         begun=recorder.begun,
     )
+    outbox.add_scan(session, scan_id, sealed.entry, [output.name for output in outputs], time.time_ns())
+    return sealed
 
 
 def sealed_findings(session: Session, scan_id: int, config: Config) -> tuple[Finding, ...]:

@@ -1,0 +1,272 @@
+"""Deliver what waits in the outbox: a thread for each output, one process at a time, until it is acknowledged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fimscan.config import Config, Output
+from fimscan.errors import FimscanError
+from fimscan.model import OutboxMessage
+from fimscan.outputs.formats import content_type, render
+from fimscan.outputs.receivers.base import DeliveryError, Envelope, Receiver, RefusedError
+from fimscan.pipeline.outputs.messages import make_messages
+from fimscan.pipeline.outputs.settings import format_of, receiver_of
+from fimscan.store import outbox
+from fimscan.store.database import Database
+
+_NS = 10**9
+_AT_ONCE = 20
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 10.0, 3600.0
+_POLL_S = 2.0
+_SETTLE_S = 5.0
+_MOST_DOUBLINGS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of an output's messages in one pass. ``error`` is why some were not delivered.
+
+    ``is_news``: no message to this output had failed before.
+    """
+
+    output: str
+    delivered: int = 0
+    error: str | None = None
+    is_news: bool = False
+    is_busy: bool = False
+
+
+class Deliverer:
+    """Delivers messages. Several passes may follow each other; a receiver that hangs only holds up its own output."""
+
+    def __init__(self, database: Database, config: Config) -> None:
+        self._database = database
+        self._outputs = {output.name: output for output in config.output}
+        self._running: dict[str, _Worker] = {}
+        self._release: Callable[[], None] | None = None
+
+    def run(self, wait_s: float, *, now: bool = False, only: str | None = None) -> list[Outcome] | None:
+        """Try each message that is due once; ``None`` if another process is delivering.
+
+        Args:
+            wait_s: how long to wait for receivers. Who is not ready by then goes on in the background.
+            now: try also messages that are to be tried later.
+            only: the name of an output; ``None`` means all.
+        """
+        if self._release is None:
+            self._release = self._database.try_outbox_lock()
+            if self._release is None:
+                return None
+        for name, output in self._outputs.items():
+            if name not in self._running and only in (None, name):
+                worker = _Worker(self._database, output, now=now)
+                self._running[name] = worker
+                worker.start()
+        until = time.monotonic() + wait_s
+        for worker in list(self._running.values()):
+            worker.join(max(0.0, until - time.monotonic()))
+        outcomes = [worker.outcome() for worker in self._running.values()]
+        self._running = {name: worker for name, worker in self._running.items() if worker.is_alive()}
+        if not self._running:
+            self._release()
+            self._release = None
+        return outcomes
+
+    def stop(self) -> None:
+        """Begin no further message. A message that is on its way is sent again later."""
+        for worker in self._running.values():
+            worker.stopped.set()
+
+
+class _Worker(threading.Thread):
+    """Delivers the messages of one output, oldest first, until none is due or the receiver cannot be reached."""
+
+    def __init__(self, database: Database, output: Output, *, now: bool) -> None:
+        super().__init__(name=f"output {output.name}", daemon=True)
+        self.stopped = threading.Event()
+        self._database = database
+        self._output = output
+        self._now = now
+        self._delivered = 0
+        self._error: str | None = None
+        self._is_news = False
+
+    def outcome(self) -> Outcome:
+        """What came of it so far."""
+        busy = self.is_alive()
+        error = f"no answer yet from {self._output.type}" if busy and self._error is None else self._error
+        return Outcome(
+            output=self._output.name,
+            delivered=self._delivered,
+            error=error,
+            is_news=self._is_news,
+            is_busy=busy,
+        )
+
+    def run(self) -> None:
+        """Deliver."""
+        try:
+            self._run()
+        except FimscanError as error:
+            self._error = str(error)
+        except Exception as error:  # noqa: BLE001  # a thread has nobody above it; its text may have a secret
+            self._error = f"internal error: {type(error).__name__}"
+
+    def _run(self) -> None:
+        if self._now:
+            with self._database.begin() as session:
+                outbox.try_now(session, self._output.name)
+        receiver: Receiver | None = None
+        while not self.stopped.is_set():
+            with self._database.read() as session:
+                due = outbox.due(session, self._output.name, time.time_ns(), _AT_ONCE)
+            if not due:
+                return
+            receiver = receiver or receiver_of(self._output)
+            for message in due:
+                if self.stopped.is_set() or not self._deliver(receiver, message):
+                    return
+
+    def _deliver(self, receiver: Receiver, message: OutboxMessage) -> bool:
+        """Try one message; ``False`` if no other one is to be tried now."""
+        try:
+            answer = receiver.send(*prepared(self._output, receiver, message))
+        except DeliveryError as error:
+            self._failed(message, error)
+            return isinstance(error, RefusedError)
+        with self._database.begin() as session:
+            outbox.delivered(session, message.number, time.time_ns(), answer)
+        self._delivered += 1
+        return True
+
+    def _failed(self, message: OutboxMessage, error: DeliveryError) -> None:
+        now_ns = time.time_ns()
+        next_ns = now_ns + int(delay_s(message) * _NS)
+        with self._database.begin() as session:
+            outbox.failed(session, message.number, now_ns, next_ns, str(error))
+            if not isinstance(error, RefusedError):
+                outbox.postpone(session, self._output.name, next_ns)
+        self._error = str(error)
+        self._is_news |= message.attempts == 0
+
+
+def delay_s(message: OutboxMessage) -> float:
+    """How long to wait after a failed attempt: 10 seconds, twice as long each time, an hour at most.
+
+    It differs a little from message to message, so that many hosts do not come back at the same moment.
+    """
+    plain: float = min(_FIRST_DELAY_S * 2.0 ** min(message.attempts, _MOST_DOUBLINGS), _LONGEST_DELAY_S)
+    spread = hashlib.sha256(message.id.encode()).digest()[0] / 255
+    return plain * (0.8 + 0.4 * spread)
+
+
+def prepared(output: Output, receiver: Receiver, message: OutboxMessage) -> tuple[bytes, Envelope]:
+    """A message in the format of its output, with its envelope."""
+    document: dict[str, Any] = json.loads(message.body or b"{}")
+    name = format_of(output)
+    body = render(name, document, limit=receiver.limit, line=receiver.one_line)
+    head = document["head"]
+    fields = {
+        "scan": "" if document["to_scan"] is None else str(document["to_scan"]),
+        "changes": str(document["summary"]["changes"]),
+        "look": str(document["summary"]["look"]),
+        "head": "" if head is None else str(head["entry"]),
+    }
+    envelope = Envelope(
+        id=message.id,
+        host=document["host"],
+        kind=message.kind.value,
+        subject=document["subject"],
+        severity=document["severity"],
+        urgent=message.urgent,
+        time_ns=int(datetime.fromisoformat(document["time"]).timestamp()) * _NS,
+        content_type=content_type(name),
+        fields={key: text for key, text in fields.items() if text},
+    )
+    return body, envelope
+
+
+def deliver_after_scan(database: Database, config: Config) -> list[str]:
+    """Make the messages of a scan that has just been stored, and try once to deliver them; return what to say.
+
+    It waits for ``[outbox] scan_wait`` at most, and never raises an error: what is not delivered stays in the outbox.
+    """
+    if not config.output:
+        return []
+    try:
+        said = make_messages(database, config)
+        if config.outbox.separate:
+            return said
+        deliverer = Deliverer(database, config)
+        outcomes = deliverer.run(config.outbox.scan_wait_s, now=True) or []
+        deliverer.stop()
+    except FimscanError as error:
+        return [f"outputs: {error}"]
+    except Exception as error:  # noqa: BLE001  # the scan is stored and reported; its result stands
+        return [f"outputs: internal error: {type(error).__name__}; what was found waits in the outbox"]
+    return said + news(outcomes)
+
+
+def news(outcomes: Sequence[Outcome]) -> list[str]:
+    """What to say about failures that are new."""
+    return [
+        f"output {one.output}: {one.error}; its messages wait (see 'fimscan notify --list')"
+        for one in outcomes
+        if one.error is not None and one.is_news
+    ]
+
+
+class Notifier:
+    """Makes and delivers messages in a thread of its own, for as long as scans go on.
+
+    Args:
+        complain: called with the text of each failure that is new.
+    """
+
+    def __init__(self, database: Database, config: Config, complain: Callable[[str], None]) -> None:
+        self._database = database
+        self._config = config
+        self._complain = complain
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self.follow, name="outputs", daemon=True)
+        self._deliverer = Deliverer(database, config)
+
+    def start(self) -> None:
+        """Begin, if there is any output."""
+        if self._config.output:
+            self._thread.start()
+
+    def stop(self, wait_s: float = 5.0) -> None:
+        """End; a message that is on its way is sent again later."""
+        self._stop.set()
+        self._deliverer.stop()
+        if self._thread.is_alive():
+            self._thread.join(wait_s)
+
+    def follow(self, *, deliver: bool | None = None) -> None:
+        """Make and deliver messages until :meth:`stop` is called."""
+        is_delivering = not self._config.outbox.separate if deliver is None else deliver
+        last = ""
+        while not self._stop.is_set():
+            try:
+                settled_ns = time.time_ns() - int(_SETTLE_S * _NS)
+                said = make_messages(self._database, self._config, settled_before_ns=settled_ns)
+                if is_delivering:
+                    said += news(self._deliverer.run(_POLL_S) or [])
+                last = ""
+            except FimscanError as error:
+                said = [f"outputs: {error}"]
+            except Exception as error:  # noqa: BLE001  # the service goes on, and tries again
+                said = [f"outputs: internal error: {type(error).__name__}"]
+            for text in said:
+                if text != last:
+                    self._complain(text)
+                last = text
+            self._stop.wait(_POLL_S)
