@@ -138,7 +138,7 @@ def record(settings: Settings, *, debs: tuple[str, ...], strict: bool, hook: boo
     """
     if hook:
         text = _hook_text(settings)
-        with output_to(out) as stream:
+        with output_to(out, mode=0o644) as stream:  # every user of apt reads its configuration
             stream.write(text)
         return
     if out is not None:

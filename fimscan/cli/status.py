@@ -52,6 +52,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
     Example: fimscan status --last 3
     """
     config = settings.config_if_any()
+    config_file = settings.config_file() if config is not None else None
     with settings.database() as database:
         if vouched:
             with paged(settings, form):
@@ -84,6 +85,8 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             reconfigurations=tuple(changed),
             unreadable=tuple(unreadable),
             contents=contents,
+            configuration_file=config_file,
+            database=database.name,
         )
         write_document(status_document(shown, now_ns=time.time_ns(), fresh_ns=WITNESS_FRESH_NS), sys.stdout)
         return
@@ -96,6 +99,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             click.echo(record_text(item))
         for line in chain.from_iterable(map(configuration_lines, changed)):
             click.echo(line)
+        click.echo(f"Configuration: {show(os.fsencode(config_file or 'none'))}. Database: {database.name}")
         if baseline is None:
             click.echo(complete_quoted("No scan has finished yet; 'fimscan scan' records the baseline.", settings))
             return

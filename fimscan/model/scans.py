@@ -268,7 +268,8 @@ class Status:
 
     ``baseline`` is the last scan that was accepted as a whole. ``waiting`` counts the differences that are not
     accepted. ``head`` is the last digest of ledger and journal. ``unreadable`` is what the last complete scan could not
-    read. ``contents`` is how much content is kept; ``None`` if none is.
+    read. ``contents`` is how much content is kept; ``None`` if none is. ``configuration_file`` is ``None`` if none was
+    read; ``database`` is the file, or the URL without its password.
     """
 
     host: str
@@ -281,3 +282,5 @@ class Status:
     reconfigurations: tuple[Reconfiguration, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
     contents: ContentUsage | None = None
+    configuration_file: str | None = None
+    database: str = ""

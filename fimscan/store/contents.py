@@ -20,6 +20,7 @@ from urllib.parse import quote
 from fimscan.contents.secrets import RULES_VERSION, content_refusal
 from fimscan.errors import StoreError
 from fimscan.model import ContentUsage, NotKept
+from fimscan.trust import make_private_directories, trust_problem
 
 _APPLICATION = 0x66696D63  # "fimc"
 _VERSION = 1
@@ -70,7 +71,7 @@ def permission_problem(path: str) -> str | None:
     if found.st_mode & _OTHERS:
         mode = found.st_mode & 0o7777
         return f"{path} has mode {mode:04o}, so others than its owner may read it; run: chmod 600 {path}"
-    return None
+    return trust_problem(path, alone=True)
 
 
 class ContentFile:
@@ -306,7 +307,7 @@ def _unpacked(sha256: bytes, size: int, data: bytes) -> bytes | NotKept:
 def _create(path: str) -> None:
     """Create the file with its mode from the first byte on."""
     try:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
+        make_private_directories(os.path.dirname(os.path.abspath(path)))
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
         os.close(os.open(path, flags, 0o600))
     except OSError as error:

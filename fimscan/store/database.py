@@ -23,6 +23,7 @@ from fimscan.store import journal, schema
 from fimscan.store.contents import contents_file, files_of
 from fimscan.store.read_only import ReadOnlyFile, is_writable
 from fimscan.store.session import Session
+from fimscan.trust import make_private_directories, trust_problem
 
 _BUSY_SECONDS = 15
 _LOCK_STEP_SECONDS = 0.05
@@ -137,7 +138,7 @@ class Database:
                 yield
             return
         try:
-            descriptor = os.open(self.file + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self.file + ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreError(f"cannot write the lock file {self.file}.lock: {error.strerror}") from error
         try:
@@ -284,6 +285,8 @@ def _prepare_location(url: URL, *, create: bool) -> None:
     path = _sqlite_file(url)
     if path is None:
         return
+    if (problem := trust_problem(path, alone=True)) is not None:
+        raise StoreError(f"the database {path} is not opened: {problem}")
     try:
         exists = os.path.exists(path) or not os.stat(path)
     except PermissionError as error:
@@ -296,13 +299,17 @@ def _prepare_location(url: URL, *, create: bool) -> None:
         if not create:
             raise StoreError(f"no database at {path}; 'fimscan scan' records the first baseline")
         try:
-            os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
+            make_private_directories(os.path.dirname(os.path.abspath(path)))
             # It holds names and hashes of every monitored file, so only the owner may read it, from the first byte on.
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            with suppress(FileExistsError):  # another process creates it at this moment
+                os.close(os.open(path, flags, 0o600))
         except OSError as error:
             raise StoreError(f"cannot create the database {path}: {error.strerror}") from error
     elif os.path.isdir(path):
         raise StoreError(f"{path} is a directory, not a database")
+    elif not os.path.isfile(path):
+        raise StoreError(f"{path} is a device or a pipe, not a database; set [database] url to a file")
     elif os.path.getsize(path) == 0:
         # SQLite takes an empty file for an empty database: a truncated one would silently begin with a new baseline.
         raise StoreError(f"{path} is empty; restore it from a backup, or remove it to begin with a new baseline")
