@@ -16,6 +16,8 @@ import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, Protocol, cast
 
+from fimscan.errors import InterruptedScanError
+
 #: The number of bytes needed to recognise a format.
 LONGEST_MAGIC = 6
 SUFFIXES = (b".gz", b".bz2", b".xz", b".zst", b".zstd", b".lz4", b".Z", b".zip", b".7z")
@@ -154,7 +156,7 @@ class Unpacked(io.RawIOBase):
             decompressor = self._decompressor = self._make()
         try:
             self._ready, self._given = decompressor.decompress(data, _MOST), 0
-        except UnpackError:
+        except (UnpackError, InterruptedScanError):
             raise
         except Exception as error:  # noqa: BLE001 -- each format has its own errors, including OSError
             raise UnpackError(f"the compressed file is damaged: {error}") from None

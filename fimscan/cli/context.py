@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, TextIO
 
-from fimscan.errors import OutputError, UsageError
+from fimscan.errors import InterruptedScanError, OutputError, UsageError
 from fimscan.passwords import without_password
 from fimscan.trust import trust_problem
 
@@ -93,6 +93,8 @@ def packaged_finding(database: Database, finding: Finding, settings: Settings) -
 
     try:
         found, problems = with_package(database, finding, default_sources(settings.url()))
+    except InterruptedScanError:
+        raise
     except Exception as error:  # noqa: BLE001 -- the explanation comes, whatever there is in a database of packages
         note(f"packages were not asked: {type(error).__name__}: {error}")
         return finding
@@ -119,6 +121,8 @@ def packaged(
 
     try:
         found = with_packages(database, diff, default_sources(settings.url(), after_scan=after_scan))
+    except InterruptedScanError:
+        raise
     except Exception as error:  # noqa: BLE001 -- the report comes, whatever there is in a database of packages
         note(f"packages were not asked: {type(error).__name__}: {error}")
         return diff, None

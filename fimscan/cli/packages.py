@@ -13,7 +13,7 @@ from itertools import islice
 import click
 
 from fimscan.cli.context import Settings, absolute_path, note, output_to
-from fimscan.errors import FimscanError, InputError, UsageError
+from fimscan.errors import FimscanError, InputError, InterruptedScanError, UsageError
 from fimscan.model import PackageAnswer, PackageClass, PackageReport
 from fimscan.packages import (
     ManifestStore,
@@ -145,6 +145,8 @@ def record(settings: Settings, *, debs: tuple[str, ...], strict: bool, hook: boo
         raise UsageError("--out is for --hook only; the manifests are written beside the database")
     try:
         problems = _record(settings, debs)
+    except InterruptedScanError:
+        raise
     except (FimscanError, OSError) as error:
         problems = (str(error),)
     except Exception as error:

@@ -17,9 +17,9 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
-from fimscan.errors import LockedError, StoreError
+from fimscan.errors import InterruptedScanError, LockedError, StoreError
 from fimscan.passwords import without_password
-from fimscan.store import journal, schema
+from fimscan.store import defense, journal, schema
 from fimscan.store.contents import contents_file, files_of
 from fimscan.store.read_only import ReadOnlyFile, is_writable
 from fimscan.store.session import Session
@@ -65,6 +65,7 @@ class Database:
         self._writer = self.engine.execution_options(fimscan_writes=True)
         with store_errors(self.url):
             _bring_up_to_date(self.engine, None if self._read_only else self._writer, self.url)
+            self._schema_version = _schema_version(self.engine)
             self.host_id = self._find_host(add=writing)
 
     @property
@@ -100,9 +101,19 @@ class Database:
         """
         writer = self._writer.execution_options(fimscan_draft=True) if draft else self._writer
         with store_errors(self.url), writer.begin() as connection:
+            self._require_own_schema(connection)
             session = Session(connection, self.host_id)
             yield session
             journal.write_notes(session)
+
+    def _require_own_schema(self, connection: Connection) -> None:
+        """Refuse to write if a trigger was added since the database was opened, which may be months ago."""
+        if self.file is None:
+            return
+        version = connection.exec_driver_sql("PRAGMA schema_version").scalar()
+        if version != self._schema_version:
+            _require_none(defense.foreign_objects(connection), self.url)
+            self._schema_version = version
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -219,6 +230,9 @@ def store_errors(url: URL) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
+        # A signal in the midst of a long query: sqlite3 swallows what the handler raises, and says "interrupted".
+        if (stopped := InterruptedScanError.latest) is not None:
+            raise stopped from error
         raise StoreError(_explain(str(getattr(error, "orig", error)), url)) from error
     except SQLAlchemyError as error:
         raise StoreError(f"database {_name(url)}: {error}") from error
@@ -334,6 +348,7 @@ def _engine(url: URL, read_only: ReadOnlyFile | None) -> Engine:
 def _configure_sqlite(connection: Any, _record: object) -> None:
     # _begin_sqlite begins transactions: the driver would begin them too late and leave SELECTs outside of them.
     connection.isolation_level = None
+    defense.harden(connection)
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
     cursor.execute("PRAGMA foreign_keys = ON")
@@ -362,9 +377,12 @@ def _bring_up_to_date(engine: Engine, writer: Engine | None, url: URL) -> None:
         tables = set(inspect(connection).get_table_names())
         revision = None
         if "alembic_version" in tables:
+            # Before an upgrade the tables are others; but no version has triggers, which the upgrade would run.
+            _require_none(defense.executable_objects(connection), url)
             revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    if revision == schema.SCHEMA_REVISION:
-        return
+        if revision == schema.SCHEMA_REVISION:
+            _require_none(defense.foreign_objects(connection), url)
+            return
     if not tables and engine.dialect.name == "sqlite" and writer is not None:
         with writer.begin() as connection:
             schema.create(connection)
@@ -382,3 +400,19 @@ def _bring_up_to_date(engine: Engine, writer: Engine | None, url: URL) -> None:
     if writer is None:
         raise StoreError(f"{_name(url)} needs an upgrade; run 'fimscan status' once as a user who may write it")
     migrate.upgrade(writer)
+    with engine.connect() as connection:
+        _require_none(defense.foreign_objects(connection), url)
+
+
+def _schema_version(engine: Engine) -> int | None:
+    """SQLite's count of changes of the schema; ``None`` for another database."""
+    if engine.dialect.name != "sqlite":
+        return None
+    with engine.connect() as connection:
+        return int(connection.exec_driver_sql("PRAGMA schema_version").scalar_one())
+
+
+def _require_none(foreign: Iterator[str], url: URL) -> None:
+    """Refuse a database whose schema somebody else altered."""
+    if (first := next(foreign, None)) is not None:
+        raise StoreError(f"{_name(url)} is not opened: {first}; {defense.remedy(_sqlite_file(url))}")
