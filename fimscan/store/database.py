@@ -63,10 +63,14 @@ class Database:
             self._read_only = ReadOnlyFile(self.file)
         self.engine = _engine(self.url, self._read_only)
         self._writer = self.engine.execution_options(fimscan_writes=True)
-        with store_errors(self.url):
-            _bring_up_to_date(self.engine, None if self._read_only else self._writer, self.url)
-            self._schema_version = _schema_version(self.engine)
-            self.host_id = self._find_host(add=writing)
+        try:
+            with store_errors(self.url):
+                _bring_up_to_date(self.engine, None if self._read_only else self._writer, self.url)
+                self._schema_version = _schema_version(self.engine)
+                self.host_id = self._find_host(add=writing)
+        except BaseException:
+            self.engine.dispose()
+            raise
 
     @property
     def is_read_only(self) -> bool:

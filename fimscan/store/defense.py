@@ -70,9 +70,9 @@ def _described(kind: str, name: str) -> str:
 
 def remedy(file: str | None) -> str:
     """What to do about foreign objects."""
-    look = f"see: sqlite3 {shlex.quote(file)} .schema. " if file is not None else ""
+    look = f"see: sqlite3 {shlex.quote(file)} .schema; " if file is not None else ""
     return (
-        f"{look}It may have altered what was stored since; restore a backup that 'fimscan verify --db --head' finds"
+        f"{look}it may have altered what was stored since; restore a backup that 'fimscan verify --db --head' finds"
         " intact, or remove it and verify"
     )
 
