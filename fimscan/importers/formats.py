@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -130,8 +131,12 @@ def read_baseline(path: bytes, name: str | None = None, root: bytes | None = Non
     """
     shown = os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
     try:
-        with open(path, "rb") as plain:
-            written_ns = os.fstat(plain.fileno()).st_mtime_ns
+        # O_NONBLOCK: opening a FIFO must not block until it has a writer.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as plain:
+            found = os.fstat(plain.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise InputError(f"cannot read {shown}: it is not a regular file")
+            written_ns = found.st_mtime_ns
             magic = plain.read(LONGEST_MAGIC)
             plain.seek(0)
             file = unpacked(plain, magic)
