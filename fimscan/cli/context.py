@@ -229,8 +229,10 @@ def _is_special(path: str) -> bool:
 
 def note(line: str) -> None:
     """Print a message to standard error. If nothing reads that any more, the command goes on."""
+    from fimscan.report.display import one_line
+
     with suppress(OSError):
-        print(f"fimscan: {line}", file=sys.stderr)  # noqa: T201
+        print(f"fimscan: {one_line(line)}", file=sys.stderr)  # noqa: T201
 
 
 @cache

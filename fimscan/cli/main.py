@@ -223,7 +223,9 @@ def _is_reader_gone() -> bool:
 
 
 def _complain(line: str) -> None:
-    shown = line.replace("\n", " ")
+    from fimscan.report.display import one_line
+
+    shown = one_line(line)
     # Standard error may be the same closed pipe ('2>&1 | head'): the exit code still says what happened.
     with suppress(OSError):
         print(f"fimscan: {shown}", file=sys.stderr)  # noqa: T201

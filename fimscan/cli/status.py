@@ -151,7 +151,7 @@ def _as_it_is(scan: Scan, database: Database) -> Scan:
 
 
 def _line(scan: Scan) -> str:
-    head = f"scan {scan.id:<4} {minute_text(scan.started_ns)}  {scan.trigger:<8} {scan.status:<11}"
+    head = f"scan {scan.id:<4} {minute_text(scan.started_ns)}  {show(scan.trigger):<8} {scan.status:<11}"
     if scan.status is not ScanStatus.FINISHED:
         return head
     kinds = ("added", "removed", "modified", "moved", "attributes", "unreadable")

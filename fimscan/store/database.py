@@ -132,6 +132,12 @@ class Database:
         except StoreError:
             self._require_unchanged()
             raise
+        except (ValueError, KeyError) as error:
+            # A word or a document that fimscan never writes.
+            raise StoreError(
+                f"a row of {self.name} cannot be read ({type(error).__name__}: {error}); 'fimscan verify --db' says"
+                " whether it was altered"
+            ) from error
         self._require_unchanged()
 
     def _require_unchanged(self) -> None:
