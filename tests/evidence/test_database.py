@@ -316,3 +316,18 @@ def test_an_index_that_leaves_a_row_out_is_noticed(copied: Callable[..., Databas
             if text != sql:
                 connection.execute(f"REINDEX {name}")
     assert any(f"SQLite: row 1 missing from index {name}" in line for line in problems(database)), problems(database)
+
+
+def test_a_flag_that_was_planted_does_not_outlive_the_row(tmp_path: Path) -> None:
+    """'retired' of an open version would make the removal of its file an expected one."""
+    site = new_site(tmp_path)
+    site.scan()
+    with closing(sqlite3.connect(tmp_path / "x.db")) as connection:
+        connection.execute("UPDATE file_version SET retired = 1, dropped = 1 WHERE hex(path) LIKE '%2F62'")
+        connection.commit()
+    (site.watched / "b").unlink()
+    site.scan()
+    with closing(sqlite3.connect(tmp_path / "x.db")) as connection:
+        query = "SELECT retired, dropped FROM file_version WHERE hex(path) LIKE '%2F62'"
+        assert connection.execute(query).fetchall() == [(0, 0)]
+    site.database.close()
