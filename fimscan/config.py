@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -24,9 +24,11 @@ from pydantic import (
 from fimscan.errors import ConfigError
 from fimscan.model import Severity
 from fimscan.timing import interval_seconds, parse_timetable
+from fimscan.trust import trust_problem
 
 SEARCH_PATH = ("./fimscan.toml", "/etc/fimscan/fimscan.toml")
 
+_LARGEST = 16 << 20  # bytes of a configuration file; a device would never end
 _OF_FILE = "file"  # what is validated: a file, not a stored configuration
 
 Algorithm = Literal["xxh3_128", "sha256", "sha512", "blake3"]
@@ -491,31 +493,45 @@ class Config(_Section):
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
 
-def find_config(environ: Mapping[str, str] = os.environ) -> str:
+def find_config(environ: Mapping[str, str] = os.environ, ignored: Callable[[str], None] = lambda _why: None) -> str:
     """Find the configuration file: ``$FIMSCAN_CONFIG``, ``./fimscan.toml``, ``/etc/fimscan/fimscan.toml``.
+
+    Nobody named ``./fimscan.toml``, so one that somebody else could have put there is skipped; ``ignored`` is told why.
 
     Raises:
         ConfigError: there is none.
     """
     if named := environ.get("FIMSCAN_CONFIG"):
         return named
+    skipped = ""
     for candidate in SEARCH_PATH:
-        if os.path.exists(candidate):
-            return candidate
-    raise ConfigError(f"no configuration file in {' or '.join(SEARCH_PATH)}; create one with 'fimscan init'")
+        if not os.path.lexists(candidate):
+            continue
+        if candidate.startswith("./") and (problem := trust_problem(candidate, alone=True)) is not None:
+            skipped = f"{candidate} is ignored: {problem}"
+            continue
+        if skipped:
+            ignored(skipped)
+        return candidate
+    there = f" ({skipped})" if skipped else ""
+    raise ConfigError(f"no configuration file in {' or '.join(SEARCH_PATH)}{there}; create one with 'fimscan init'")
 
 
 def load_config(path: str) -> Config:
     """Read and check a configuration file.
 
     Raises:
-        ConfigError: ``problems`` has one entry per problem, with file, line and key.
+        ConfigError: ``problems`` has one entry per problem, with file, line and key; or others could have written it.
     """
+    if (problem := trust_problem(path)) is not None:
+        raise ConfigError(f"the configuration {path} is not read: {problem}")
     try:
         with open(path, "rb") as file:
-            data = file.read()
+            data = file.read(_LARGEST + 1)
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    if len(data) > _LARGEST:
+        raise ConfigError(f"{path} is larger than {_LARGEST >> 20} MiB, so it is no configuration")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

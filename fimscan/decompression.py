@@ -1,6 +1,7 @@
 """Read logs compressed with gzip, bzip2, xz or zstd, recognised by their first bytes, from a file or a pipe.
 
-A small file can decompress to a terabyte, so only a piece of limited size is decompressed at once.
+A small file can decompress to a terabyte. So only a piece of limited size is decompressed at once, and a file that
+becomes far larger than any log does is not read to its end: that counts as damage.
 
 ``zstd`` is in the standard library since Python 3.14. Before that, the package ``zstandard`` is used if installed. A
 file that cannot be decompressed raises an error when it is read, so it is never skipped silently.
@@ -16,16 +17,91 @@ import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, Protocol, cast
 
+from fimscan.errors import InterruptedScanError
+
 #: The number of bytes needed to recognise a format.
 LONGEST_MAGIC = 6
 SUFFIXES = (b".gz", b".bz2", b".xz", b".zst", b".zstd", b".lz4", b".Z", b".zip", b".7z")
 _PIECE = 16 * 1024  # compressed bytes at once
 _PIECE_OF_ZSTD = 1024  # 4 of these bytes can become 128 KiB, and the package zstandard takes no limit
 _MOST = 256 * 1024  # decompressed bytes at once
+# Audit logs become 10 to 100 times smaller. More than this many times, after this many bytes, is no log.
+_MOST_TIMES = 200
+_FREE = 64 << 20
 
 
 class UnpackError(EOFError):
     """A compressed file cannot be read (further); the text says why."""
+
+
+class _Counted(io.RawIOBase):
+    """The compressed file, which counts what was read of it since its start."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self.file = file
+        self.count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self.file.seekable()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.file.read(size)
+        self.count += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self.count = 0
+        return self.file.seek(offset, whence)
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+    def check(self, given: int) -> None:
+        """Raise :class:`UnpackError` if ``given`` bytes are too many for what was read."""
+        if given > _FREE and given > self.count * _MOST_TIMES:
+            raise UnpackError(f"it becomes more than {_MOST_TIMES} times larger when decompressed, so it is no log")
+
+
+class _Gzip(gzip.GzipFile):
+    """gzip, bounded as :class:`Unpacked` is."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._counted = _Counted(file)
+        super().__init__(fileobj=cast("BinaryIO", self._counted))
+        self.myfileobj = cast("Any", self._counted)  # so that GzipFile closes it, too
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self._counted.check(self.tell())
+        return data
+
+    def read1(self, size: int = -1) -> bytes:
+        data = super().read1(size)
+        self._counted.check(self.tell())
+        return data
+
+    def readline(self, size: int | None = -1) -> bytes:
+        data = super().readline(size)
+        self._counted.check(self.tell())
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_CUR:
+            return super().seek(offset, whence)
+        if whence == os.SEEK_END:
+            while self.read1(1 << 16):
+                pass
+            return self.tell()
+        if offset < self.tell() or not offset:
+            super().seek(0)
+        while self.tell() < offset and self.read1(min(offset - self.tell(), 1 << 16)):
+            pass
+        return self.tell()
 
 
 class _Decompressor(Protocol):
@@ -104,7 +180,7 @@ class Unpacked(io.RawIOBase):
 
     def __init__(self, file: BinaryIO, make: Callable[[], _Decompressor], piece: int) -> None:
         super().__init__()
-        self._file = file
+        self._file = _Counted(file)
         self._make = make
         self._piece = piece
         self._rewind()
@@ -129,13 +205,38 @@ class Unpacked(io.RawIOBase):
         Raises:
             UnpackError: the file is damaged, truncated, or in an unsupported format.
         """
-        while self._given == len(self._ready):
-            if not self._decompress():
-                return b""
+        if not self._fill():
+            return b""
         result = self._ready[self._given : self._given + size]
         self._given += len(result)
         self._position += len(result)
+        self._file.check(self._position)
         return result
+
+    def _fill(self) -> bool:
+        """Decompress until there is something to give; ``False`` at the end."""
+        while self._given == len(self._ready):
+            if not self._decompress():
+                return False
+        return True
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """Read up to the end of the line, and at most ``size`` bytes; the inherited method reads single bytes.
+
+        Raises:
+            UnpackError: as :meth:`read1`.
+        """
+        parts: list[bytes] = []
+        left = -1 if size is None else size
+        while left and self._fill():
+            end = self._ready.find(b"\n", self._given) + 1
+            length = (end or len(self._ready)) - self._given
+            part = self.read1(length if left < 0 else min(length, left))
+            parts.append(part)
+            left -= len(part) if left > 0 else 0
+            if part.endswith(b"\n"):
+                break
+        return b"".join(parts)
 
     def _decompress(self) -> bool:
         """Decompress the next piece, which may be empty; ``False`` at the end of the file."""
@@ -154,7 +255,7 @@ class Unpacked(io.RawIOBase):
             decompressor = self._decompressor = self._make()
         try:
             self._ready, self._given = decompressor.decompress(data, _MOST), 0
-        except UnpackError:
+        except (UnpackError, InterruptedScanError):
             raise
         except Exception as error:  # noqa: BLE001 -- each format has its own errors, including OSError
             raise UnpackError(f"the compressed file is damaged: {error}") from None
@@ -201,9 +302,7 @@ class Unpacked(io.RawIOBase):
 def unpacked(file: BinaryIO, magic: bytes) -> BinaryIO:
     """Open a file at its start: unchanged, or decompressed if ``magic``, its first bytes, shows a compressed format."""
     if magic.startswith(_GZIP_MAGIC):
-        zipped = gzip.GzipFile(fileobj=file)
-        cast("Any", zipped).myfileobj = file  # so that GzipFile closes it, too
-        return cast("BinaryIO", zipped)
+        return cast("BinaryIO", _Gzip(file))
     for start, make, piece in _FORMATS:
         if magic.startswith(start):
             return cast("BinaryIO", Unpacked(file, make, piece))

@@ -70,10 +70,12 @@ class InterruptedScanError(FimscanError):
 
     exit_code = 130
     meaning = "interrupted by Ctrl-C (143: by SIGTERM); the last finished scan stands"
+    latest: ClassVar[InterruptedScanError | None] = None  # where a library swallows it, this tells that there was one
 
     def __init__(self, signal_number: int) -> None:
         super().__init__("interrupted; the last finished scan stands")
         self.exit_code = 128 + signal_number
+        InterruptedScanError.latest = self
 
 
 class InterruptedReviewError(FimscanError):

@@ -82,3 +82,18 @@ def test_what_is_not_compressed_is_the_file_itself() -> None:
     assert unpacked(plain, b"type=E") is plain
     with pytest.raises(UnpackError, match="lz4"):
         opened(b"\x04\x22\x4d\x18" + b"x" * 20).read(1)
+
+
+def test_a_bomb_is_not_read_to_its_end(pack: Callable[[bytes], bytes]) -> None:
+    """What becomes far larger than any log does counts as damaged; a log that is merely repetitive does not."""
+    size = 72 << 20
+    packed = pack(bytes(size))
+    assert len(packed) * 200 < size
+    for whole in (True, False):
+        file = opened(packed)
+        with pytest.raises(UnpackError, match="times larger"):
+            if whole:
+                file.seek(0, os.SEEK_END)
+            while file.readline(1 << 20):
+                pass
+    assert len(opened(pack(bytes(1 << 20))).read()) == 1 << 20

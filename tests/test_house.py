@@ -14,7 +14,10 @@ PACKAGE = Path(fimscan.__file__).parent
 # A room may import rooms of lower floors, and itself; never a neighbour on its own floor.
 FLOORS = (
     ("model", "errors", "shipped", "__init__"),
-    ("timing", "paths", "passwords", "excludes", "decompression", "xattrs", "fast_values", "gc_pause", "contents"),
+    (
+        *("timing", "paths", "passwords", "excludes", "decompression", "xattrs", "fast_values", "gc_pause", "contents"),
+        "trust",
+    ),
     ("state_row", "linux", "config"),
     ("scan", "audit", "compare", "packages"),
     ("attribution", "importers", "grouping"),

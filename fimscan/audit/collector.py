@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,11 @@ from fimscan.model import (
 _EVENT = 1 << 10  # a damaged line counts as one event, plus one per this many bytes
 # How the first line of an event begins, in a log that was not relayed.
 _BEGINNINGS = (b"type=SYSCALL", b"node=")
+# Of one reading; further ones are counted. Anybody who may write to syslog can write any number of them.
+MOST_DAMAGED = 5000
+_BLANK = re.compile(rb"(?:[ \t\r\f\v]*\n)+")
+# What every record has in some format: auditd's and its relays', laurel's, journald's.
+_RECORD = re.compile(rb"audit\(|\"ID\"|__CURSOR|__REALTIME_TIMESTAMP")
 _KEPT = 1 << 14  # auditd truncates lines at 8970 bytes; of a longer line, only its beginning is kept for inspection
 
 
@@ -108,6 +114,8 @@ class Collector:
         self._segments: list[Segment] = []
         self._starts: list[int] = []
         self._position = 0
+        self._damaged_count = 0
+        self._uncounted = 0  # damaged lines since the last batch that are only counted
         self._told = 0  # the position up to which batches were returned
         self._clear()
 
@@ -174,6 +182,10 @@ class Collector:
                 stop = end if stop < 0 else stop
                 self._unusual(block[place:stop], base + place)
                 place = min(stop + 1, end)
+                if blank := _BLANK.match(block, place):
+                    place = blank.end()
+                if self._damaged_count >= MOST_DAMAGED and self._journal is None:
+                    place = self._skip_damaged(block, place)
             if self._count >= self._batch_events:  # where the file is not a log, every line is damaged and counted
                 self._position = base + place
                 yield self.batch(more=True)
@@ -184,9 +196,22 @@ class Collector:
         self._damage(self.source, line, offset, problem)
 
     def _damage(self, source: bytes, line: bytes, offset: int, problem: str) -> None:
+        self._damaged_count += 1
+        if self._damaged_count > MOST_DAMAGED:
+            self._uncounted += 1
+            return
         kept = line[:_KEPT]
         self._count += 1 + len(kept) // _EVENT
         self._damaged.append(DamagedLine(source=source, offset=offset, line=kept, problem=problem))
+
+    def _skip_damaged(self, block: bytes, place: int) -> int:
+        """Return where the next line begins that may be a record; the lines before it are counted as damaged."""
+        found = _RECORD.search(block, place)
+        stop = block.rfind(b"\n", place, len(block) if found is None else found.start()) + 1
+        if stop <= place:
+            return place
+        self._uncounted += block.count(b"\n", place, stop)
+        return stop
 
     def skip(self, size: int) -> None:
         """Move past bytes that contain no line to parse."""
@@ -220,6 +245,11 @@ class Collector:
                 (now, those if now is event else accesses(now, self._user_name))
                 for (event, those), now in zip(found, completed, strict=True)
             ]
+        if self._uncounted:
+            problem = f"one of the damaged lines after the first {MOST_DAMAGED:,} of a reading"
+            further = DamagedLine(source=self.source, offset=0, line=b"", problem=problem, count=self._uncounted)
+            self._damaged.append(further)
+            self._uncounted = 0
         result = AuditBatch(
             found=tuple(found),
             process_facts=tuple(self._process_facts),

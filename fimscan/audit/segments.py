@@ -6,11 +6,13 @@ holds a time and a serial, so no two segments share it.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
 import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -144,9 +146,12 @@ def open_segment(path: bytes) -> tuple[BinaryIO, os.stat_result, bytes, bool]:
     Raises:
         OSError: the segment cannot be opened or read.
     """
-    file: BinaryIO = open(path, "rb")  # noqa: SIM115 -- the caller closes it: held open, it survives a rotation
+    # O_NONBLOCK: opening a FIFO must not block until it has a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    file: BinaryIO = open(descriptor, "rb")  # noqa: SIM115 -- the caller closes it: held open, it survives a rotation
     try:
         info = os.fstat(file.fileno())
+        _require_regular(info)
         raw = file.read(_FIRST_LINE)
         file.seek(0)
         file = unpacked(file, raw)
@@ -159,6 +164,14 @@ def open_segment(path: bytes) -> tuple[BinaryIO, os.stat_result, bytes, bool]:
     complete = newline or len(head) == _FIRST_LINE
     damaged = bool(damage) and not complete
     return file, info, hashlib.sha256(raw if damaged else line).digest() if complete or damaged else b"", damaged
+
+
+def _require_regular(info: os.stat_result) -> None:
+    """Refuse a FIFO or a device, which may never end."""
+    if stat.S_ISDIR(info.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(info.st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a log; remove it, or correct [audit] logs")
 
 
 def segments(path: bytes) -> list[Segment]:

@@ -6,17 +6,21 @@ Every command imports this module. So it imports slow libraries (pydantic, SQLAl
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from fimscan.errors import OutputError, UsageError
+from fimscan.errors import InterruptedScanError, OutputError, UsageError
+from fimscan.passwords import without_password
+from fimscan.trust import trust_problem
 
 if TYPE_CHECKING:
     from fimscan.config import Config
@@ -37,15 +41,25 @@ class Settings:
     config_path: str | None
     db_url: str | None
     no_pager: bool = False
+    verbose: bool = False
 
     def config(self) -> Config:
         """Load the configuration; ``--db`` replaces its database."""
-        from fimscan.config import find_config, load_config
+        from fimscan.config import load_config
 
-        config = load_config(self.config_path or find_config())
+        path = self.config_file()
+        if self.verbose:
+            _note_once(f"configuration: {path}")
+        config = load_config(path)
         if self.db_url is None:
             return config
         return config.model_copy(update={"database": config.database.model_copy(update={"url": self.db_url})})
+
+    def config_file(self) -> str:
+        """The absolute path of the configuration file."""
+        from fimscan.config import find_config
+
+        return os.path.abspath(self.config_path or find_config(ignored=_note_once))
 
     def config_if_any(self) -> Config | None:
         """Load the configuration; ``None`` if it cannot be read and ``--db`` was given."""
@@ -71,8 +85,11 @@ class Settings:
         from fimscan.linux.host import this_host
         from fimscan.store.database import Database
 
+        url = self.url()
+        if self.verbose:
+            _note_once(f"database: {without_password(url)}")
         database = Database(
-            self.url(),
+            url,
             host=this_host(),
             create=create,
             writing=create or writing,
@@ -91,6 +108,8 @@ def packaged_finding(database: Database, finding: Finding, settings: Settings) -
 
     try:
         found, problems = with_package(database, finding, default_sources(settings.url()))
+    except InterruptedScanError:
+        raise
     except Exception as error:  # noqa: BLE001 -- the explanation comes, whatever there is in a database of packages
         note(f"packages were not asked: {type(error).__name__}: {error}")
         return finding
@@ -117,6 +136,8 @@ def packaged(
 
     try:
         found = with_packages(database, diff, default_sources(settings.url(), after_scan=after_scan))
+    except InterruptedScanError:
+        raise
     except Exception as error:  # noqa: BLE001 -- the report comes, whatever there is in a database of packages
         note(f"packages were not asked: {type(error).__name__}: {error}")
         return diff, None
@@ -163,31 +184,53 @@ def screen_size() -> tuple[int, int]:
 
 
 @contextmanager
-def output_to(path: str | None) -> Iterator[TextIO]:
+def output_to(path: str | None, *, mode: int = 0o600) -> Iterator[TextIO]:
     """Open standard output, or a file that is written completely or not at all.
 
-    A device or FIFO is written to: replacing it would, as root, turn /dev/null into a file.
+    A device or FIFO is written to: replacing it would, as root, turn /dev/null into a file. A new file gets ``mode``;
+    a replaced one of ours keeps its own.
     """
     if path is None or path == "-":
         yield sys.stdout
         return
     if _is_special(path):
+        _refuse_foreign_link(path)
         try:
             with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
                 yield file
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}") from error
         return
-    temporary = f"{path}.{os.getpid()}.new"
+    temporary = f"{path}.{secrets.token_hex(8)}.new"
     try:
-        with open(temporary, "x", encoding="utf-8", errors="backslashreplace") as file:
-            yield file
-        os.replace(temporary, path)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+                yield file
+                os.fchmod(descriptor, _mode_of_ours(path) or mode)
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+
+
+def _mode_of_ours(path: str) -> int | None:
+    """The permissions of a regular file of the user that runs this; ``None`` for anything else."""
+    with suppress(OSError):
+        found = os.lstat(path)
+        if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+            return found.st_mode & 0o777
+    return None
+
+
+def _refuse_foreign_link(path: str) -> None:
+    """Refuse a link of somebody else to a device: as root, it could lead to a disk."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISLNK(os.lstat(path).st_mode) and (problem := trust_problem(path)) is not None:
+            raise OutputError(f"cannot write {path}: {problem}")
 
 
 def _is_special(path: str) -> bool:
@@ -205,9 +248,15 @@ def note(line: str) -> None:
     The commands that it quotes get the options of this run.
     """
     from fimscan.cli.remedies import complete_quoted
+    from fimscan.report.display import one_line
 
     context = click.get_current_context(silent=True)
     if context is not None and isinstance(context.obj, Settings):
         line = complete_quoted(line, context.obj)
     with suppress(OSError):
-        print(f"fimscan: {line}", file=sys.stderr)  # noqa: T201
+        print(f"fimscan: {one_line(line)}", file=sys.stderr)  # noqa: T201
+
+
+@cache
+def _note_once(line: str) -> None:
+    note(line)

@@ -16,6 +16,7 @@ from fimscan.errors import OutputError
 from fimscan.linux.host import this_host
 from fimscan.shipped import shipped_path
 from fimscan.store.database import Database
+from fimscan.trust import make_private_directories
 
 _APT_CONFIG = "/etc/apt/apt.conf.d"
 # The comment in front of the example's [[watch]] sections. It is removed with them.
@@ -100,8 +101,10 @@ def _set_watches(document: Any, paths: list[str]) -> None:
 
 def _write(path: str, text: str) -> None:
     try:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        with open(path, "x", encoding="utf-8", errors="surrogateescape") as file:
+        make_private_directories(os.path.dirname(os.path.abspath(path)))
+        # It may get the password of a database.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error

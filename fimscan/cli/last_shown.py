@@ -10,12 +10,14 @@ import hashlib
 import json
 import os
 import pwd
+import secrets
 import time
 from contextlib import suppress
 
 from fimscan.cli.reviewer import current_reviewer, own_number
 from fimscan.model import Diff
 from fimscan.pipeline.history.shown import Seen
+from fimscan.trust import make_private_directories, trust_problem
 
 _KEPT_S = 30 * 86400
 
@@ -46,9 +48,12 @@ def recall(url: str, host: str) -> Seen | None:
 def _write(url: str, host: str, seen: Seen) -> None:
     file = _file(url, host)
     with suppress(OSError):
-        os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
+        # $XDG_STATE_HOME may be a user's, kept by sudo.
+        if trust_problem(file, alone=True) is not None:
+            return
+        make_private_directories(os.path.dirname(file))
         _forget_old(os.path.dirname(file))
-        temporary = f"{file}.{os.getpid()}"
+        temporary = f"{file}.{secrets.token_hex(8)}"
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as out:
             json.dump(seen._asdict(), out)
         os.replace(temporary, file)

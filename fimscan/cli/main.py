@@ -80,10 +80,11 @@ def _exit_code_help() -> str:
     "--db", "db_url", metavar="URL", help="Use this database instead of the configured one: sqlite:////path/to.db"
 )
 @click.option("--no-pager", is_flag=True, help="Do not show reports through $FIMSCAN_PAGER, $PAGER or less.")
+@click.option("--verbose", is_flag=True, help="Say which configuration and database are used.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Print the traceback of an error.")
 @click.version_option(__version__, prog_name="fimscan")
 @click.pass_context
-def cli(ctx: click.Context, config_path: str | None, db_url: str | None, *, no_pager: bool) -> None:
+def cli(ctx: click.Context, config_path: str | None, db_url: str | None, *, no_pager: bool, verbose: bool) -> None:
     """Detect changed files and say which process changed them.
 
     Run 'fimscan init', then the commands that it prints: they load the audit rules and record the baseline. 'fimscan
@@ -91,7 +92,7 @@ def cli(ctx: click.Context, config_path: str | None, db_url: str | None, *, no_p
 
     Example: fimscan --config /etc/fimscan/fimscan.toml scan --verbose
     """
-    ctx.obj = Settings(config_path=config_path, db_url=db_url, no_pager=no_pager)
+    ctx.obj = Settings(config_path=config_path, db_url=db_url, no_pager=no_pager, verbose=verbose)
 
 
 def _on_stop(number: int, _frame: FrameType | None) -> NoReturn:
@@ -202,7 +203,9 @@ def _is_reader_gone() -> bool:
 
 
 def _complain(line: str) -> None:
-    shown = line.replace("\n", " ")
+    from fimscan.report.display import one_line
+
+    shown = one_line(line)
     # Standard error may be the same closed pipe ('2>&1 | head'): the exit code still says what happened.
     with suppress(OSError):
         print(f"fimscan: {shown}", file=sys.stderr)  # noqa: T201

@@ -13,7 +13,7 @@ from itertools import islice
 import click
 
 from fimscan.cli.context import Settings, absolute_path, note, output_to
-from fimscan.errors import FimscanError, InputError, UsageError
+from fimscan.errors import FimscanError, InputError, InterruptedScanError, UsageError
 from fimscan.model import PackageAnswer, PackageClass, PackageReport
 from fimscan.packages import (
     ManifestStore,
@@ -138,13 +138,15 @@ def record(settings: Settings, *, debs: tuple[str, ...], strict: bool, hook: boo
     """
     if hook:
         text = _hook_text(settings)
-        with output_to(out) as stream:
+        with output_to(out, mode=0o644) as stream:  # every user of apt reads its configuration
             stream.write(text)
         return
     if out is not None:
         raise UsageError("--out is for --hook only; the manifests are written beside the database")
     try:
         problems = _record(settings, debs)
+    except InterruptedScanError:
+        raise
     except (FimscanError, OSError) as error:
         problems = (str(error),)
     except Exception as error:

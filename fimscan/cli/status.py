@@ -56,6 +56,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
     Example: fimscan status --last 3
     """
     config = settings.config_if_any()
+    config_file = settings.config_file() if config is not None else None
     with settings.database() as database:
         if vouched:
             with paged(settings, form):
@@ -92,6 +93,8 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             unreadable=tuple(unreadable),
             contents=contents,
             controls=(*broken, *mended),
+            configuration_file=config_file,
+            database=database.name,
         )
         write_document(status_document(shown, now_ns=time.time_ns(), fresh_ns=WITNESS_FRESH_NS), sys.stdout)
         return
@@ -104,6 +107,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             click.echo(record_text(item))
         for line in chain.from_iterable(map(configuration_lines, changed)):
             click.echo(line)
+        click.echo(f"Configuration: {show(os.fsencode(config_file or 'none'))}. Database: {database.name}")
         for line in (*failed_lines(broken), *mended_lines(mended)):
             click.echo(line)
         if baseline is None:
@@ -157,7 +161,7 @@ def _as_it_is(scan: Scan, database: Database) -> Scan:
 
 
 def _line(scan: Scan) -> str:
-    head = f"scan {scan.id:<4} {minute_text(scan.started_ns)}  {scan.trigger:<8} {scan.status:<11}"
+    head = f"scan {scan.id:<4} {minute_text(scan.started_ns)}  {show(scan.trigger):<8} {scan.status:<11}"
     if scan.status is not ScanStatus.FINISHED:
         return head
     kinds = ("added", "removed", "modified", "moved", "attributes", "unreadable")

@@ -26,6 +26,9 @@ from typing import BinaryIO, Protocol
 from fimscan.errors import VerificationError
 
 BLOCK = 1 << 20
+MOST_MEMBERS = 1000  # fimscan writes about twenty
+_LARGEST = 1 << 38  # bytes of a container; a baseline of a million files has half a gigabyte
+_LARGEST_WITH_HOLES = 1 << 26  # fimscan writes no holes, a file system may make some of zeros
 _IN_MEMORY = 1 << 20  # bytes; a larger staged member moves from memory to disk
 
 _MARK32, _MARK16 = 0xFFFFFFFF, 0xFFFF  # in a field: the value is in the ZIP64 field
@@ -117,16 +120,21 @@ def write_archive(out: Output, members: Mapping[str, Staged]) -> None:
     out.write(_directory(directory, position))
 
 
-def read_archive(file: BinaryIO) -> list[Member]:
-    """Read a canonical container from the position of ``file`` to its end, and digest each member.
+def read_archive(file: BinaryIO, *, most: int = MOST_MEMBERS) -> list[Member]:
+    """Read a canonical container of at most ``most`` members from the position of ``file`` to its end.
+
+    Each member is digested.
 
     Raises:
-        VerificationError: a byte differs from what :func:`write_archive` would have written.
+        VerificationError: a byte differs from what :func:`write_archive` would have written, or it is far larger than
+            any that fimscan writes.
     """
     members: list[Member] = []
     directory = []
     position = 0
     while (magic := _peek(file)) == b"PK\x03\x04":
+        if len(members) >= most:
+            raise VerificationError(f"not an evidence bundle: it has more than {most:,} members")
         name, size, crc, header = _read_local_header(file, position)
         if members and name <= members[-1].name:
             raise _bad(position, f"member {name} is there twice or out of order")
@@ -146,6 +154,21 @@ def read_archive(file: BinaryIO) -> list[Member]:
             position + _first_difference(found, expected), "the ZIP directory was changed, truncated or extended"
         )
     return members
+
+
+def check_size(size: int, stored: int) -> None:
+    """Refuse a container that would take hours to read, by its size and the bytes that it occupies on disk.
+
+    Raises:
+        VerificationError: it is too large, or mostly a hole.
+    """
+    if size > _LARGEST:
+        raise VerificationError(f"not an evidence bundle: {size:,} bytes are more than fimscan writes")
+    if size > _LARGEST_WITH_HOLES and stored < size // 4:
+        raise VerificationError(
+            f"not an evidence bundle: of {size:,} bytes only {stored:,} are on disk, the others are holes; if a file"
+            " system with compression made them, copy the file to another one"
+        )
 
 
 def open_member(file: BinaryIO, member: Member) -> io.BufferedReader:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from fimscan.errors import StoreError, UsageError
@@ -38,21 +39,29 @@ def verify_database(
     if head is not None and (len(head) != 64 or set(head) - set("0123456789abcdef")):
         raise UsageError(f"--head {head}: a head has 64 hexadecimal digits; copy it from 'fimscan status'")
     with database.read() as session:
-        try:
-            both, problems = integrity.replayed(session)
-        except integrity.UNREADABLE as error:
-            return VerifyReport(checks=(_check("chain", [f"cannot be read: {error!r}"], ""),), fingerprint="")
-        if not both.scans:
-            nothing = f"no finished scan of {database.host} in {database.name}, so there is nothing to check"
-            return VerifyReport(checks=(_check("chain", [nothing], ""),), fingerprint="")
-        chosen = _chosen(both.scans, scan, every_scan=every_scan)
-        checks = [
-            *_chain(both, problems, _head(session)),
-            *([_known_head(both, head)] if head is not None else []),
-            *_rows(session, both, chosen),
-            *_contents(session, both.scans[-1], database.file),
-        ]
-    return VerifyReport(checks=tuple(checks), fingerprint="")
+        checks = tuple(_checks(session, database, scan, head, every_scan=every_scan))
+    return VerifyReport(checks=checks, fingerprint="")
+
+
+def _checks(
+    session: Session, database: Database, scan: int | None, head: str | None, *, every_scan: bool
+) -> Iterator[Check]:
+    yield _guarded("storage", integrity.storage(session), "SQLite finds no damage, and its indexes match its tables")
+    try:
+        both, problems = integrity.replayed(session)
+    except integrity.UNREADABLE as error:
+        yield _check("chain", [f"cannot be read: {error!r}"], "")
+        return
+    if not both.scans:
+        nothing = f"no finished scan of {database.host} in {database.name}, so there is nothing to check"
+        yield _check("chain", [nothing], "")
+        return
+    chosen = _chosen(both.scans, scan, every_scan=every_scan)
+    yield from _chain(both, problems, _head(session))
+    if head is not None:
+        yield _known_head(both, head)
+    yield from _rows(session, both, chosen)
+    yield from _contents(session, both.scans[-1], database.file)
 
 
 def _head(session: Session) -> str | None:
@@ -100,6 +109,8 @@ def _rows(session: Session, both: Replay, chosen: Sequence[Scan]) -> Iterable[Ch
 def _contents(session: Session, last: Scan, database: str | None) -> Iterable[Check]:
     """Check what is kept of files, where the configuration of the last scan has it."""
     text = scan_store.configuration_text(session, last.config_digest)
+    if text is not None and hashlib.sha256(text.encode()).hexdigest() != last.config_digest:
+        text = None  # altered, as the check of configurations says; it may not even be JSON
     settings = json.loads(text) if text is not None else {}
     path = contents_file(database, settings.get("contents", {}).get("file", ""))
     if not os.path.lexists(path):

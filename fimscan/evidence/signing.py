@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from fimscan.errors import InputError, OutputError, UsageError
+from fimscan.trust import make_private_directories, trust_problem
 
 _LONGEST_PEM = 1 << 16
 _SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
@@ -89,6 +90,8 @@ def load_or_create_key(path: str) -> SigningKey:
         InputError: it cannot be read, is not an Ed25519 key in PEM, or others than its owner can read it.
         OutputError: it cannot be created.
     """
+    if (problem := trust_problem(path, alone=True)) is not None:
+        raise InputError(f"the signing key {path} is not used: {problem}")
     try:
         return _load_key(path)
     except FileNotFoundError:
@@ -109,11 +112,6 @@ def _load_key(path: str) -> SigningKey:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise InputError(f"the signing key {path} is not a regular file; set [evidence] key to another path")
-        if status.st_uid not in (os.geteuid(), 0):
-            raise InputError(
-                f"the signing key {path} belongs to uid {status.st_uid}, who can sign with it, too; chown it to the"
-                " user that runs fimscan"
-            )
         if status.st_mode & 0o077:
             mode = stat.S_IMODE(status.st_mode)
             raise InputError(
@@ -134,7 +132,7 @@ def _load_key(path: str) -> SigningKey:
 
 def _create_key(path: str) -> None:
     directory = os.path.dirname(path) or "."
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    make_private_directories(directory)
     pem = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -6,22 +6,26 @@ It needs nothing from the host that made the bundle. Memory use does not depend 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import BinaryIO
 
 from fimscan.errors import InputError, VerificationError
-from fimscan.evidence.archive import Member, open_member, read_archive
+from fimscan.evidence.archive import Member, check_size, open_member, read_archive
 from fimscan.evidence.layout import FILES, LEDGER, PUBLIC_KEY, REQUIRED, SCANS, SIGNATURE, SUMS, UNSIGNED, sums_text
 from fimscan.evidence.signing import fingerprint_of, load_public_key, parse_fingerprint, signature_holds
 from fimscan.evidence.tables import ledger_text
 from fimscan.model import Check, ScanStatus
 from fimscan.report.display import show
-from fimscan.store.ledger import LedgerLine, StateDigest, replay_lines
+from fimscan.store.ledger import LedgerLine, StateDigest, problems_of_lines
 
+_LONGEST_LINE = 1 << 20  # bytes; csv takes 128 KiB in a field
+_MOST_PROBLEMS = 20  # listed for one check; further ones are only counted
 _LARGEST_SMALL = 1 << 20  # bytes; limit for members read at once: the sums, the signature, the public key
 
 
@@ -55,6 +59,7 @@ def verify_bundle(path: str | bytes | os.PathLike[str], *, fingerprint: str | No
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise InputError(f"cannot read the bundle {shown}: not a regular file")
+            check_size(status.st_size, status.st_blocks * 512)
             return verify_stream(file, expected)
     except OSError as error:
         raise InputError(f"cannot read the bundle {shown}: {error.strerror or error}") from error
@@ -72,8 +77,8 @@ def verify_stream(file: BinaryIO, expected: str | None = None) -> VerifyReport:
         return VerifyReport(checks=(container, absent), fingerprint="")
     sums = _small(file, members[SUMS])
     signer, signature, fingerprint = _check_signature(file, members, sums, expected)
-    lines, chain = _check_chain(file, members)
-    checks = (container, _check_digests(sums, members), signature, signer, chain, _check_state(file, members, lines))
+    last, chain = _check_chain(file, members)
+    checks = (container, _check_digests(sums, members), signature, signer, chain, _check_state(file, members, last))
     return VerifyReport(checks=checks, fingerprint=fingerprint)
 
 
@@ -97,7 +102,7 @@ def _check_digests(sums: bytes, members: dict[str, Member]) -> Check:
     return Check.of(
         "digests",
         ok=False,
-        detail="; ".join(problems) or f"the lines of {SUMS} are not in the format or order that fimscan writes",
+        detail=_joined(problems) or f"the lines of {SUMS} are not in the format or order that fimscan writes",
     )
 
 
@@ -129,26 +134,50 @@ def _check_signature(
     return Check.of("signer", ok=expected in (None, fingerprint), detail=detail), signature, fingerprint
 
 
-def _check_chain(file: BinaryIO, members: dict[str, Member]) -> tuple[list[LedgerLine], Check]:
-    lines: list[LedgerLine] = []
+def _check_chain(file: BinaryIO, members: dict[str, Member]) -> tuple[LedgerLine | None, Check]:
+    """Replay the chain of scans, streamed; return its last line, too."""
+    seen = _Seen()
     try:
-        lines.extend(_ledger(file, members[SCANS]))
+        problems, more = _first(problems_of_lines(seen.through(_ledger(file, members[SCANS]))))
     except _UNREADABLE as error:
-        return lines, Check.of("chain", ok=False, detail=f"{SCANS} cannot be read as CSV: {error!r}")
-    problems = replay_lines(lines)
-    with open_member(file, members[LEDGER]) as reader:
-        expected = (ledger_text([line]) for line in lines)
-        if any(reader.read(len(text)) != text for text in expected) or reader.read(1):
-            problems.append(f"{LEDGER} and {SCANS} differ")
+        return seen.last, Check.of("chain", ok=False, detail=f"{SCANS} cannot be read as CSV: {error!r}")
+    if seen.text.hexdigest() != members[LEDGER].sha256:
+        problems.append(f"{LEDGER} and {SCANS} differ")
     if problems:
-        return lines, Check.of("chain", ok=False, detail="; ".join(map(show, problems)))
-    head = f"the head is {lines[-1].entry}" if lines else "there is no finished scan"
-    return lines, Check.of(
-        "chain", ok=True, detail=f"{len(lines)} finished scans, each linked to the one before; {head}"
+        return seen.last, Check.of("chain", ok=False, detail=_joined(map(show, problems), more))
+    head = f"the head is {seen.last.entry}" if seen.last is not None else "there is no finished scan"
+    return seen.last, Check.of(
+        "chain", ok=True, detail=f"{seen.count} finished scans, each linked to the one before; {head}"
     )
 
 
-def _check_state(file: BinaryIO, members: dict[str, Member], lines: list[LedgerLine]) -> Check:
+class _Seen:
+    """What passed: the number of lines, the last one, and the digest of the ledger that has all of them."""
+
+    def __init__(self) -> None:
+        self.count, self.text = 0, hashlib.sha256()
+        self.last: LedgerLine | None = None
+
+    def through(self, lines: Iterable[LedgerLine]) -> Iterator[LedgerLine]:
+        for line in lines:
+            self.count += 1
+            self.last = line
+            self.text.update(ledger_text([line]))
+            yield line
+
+
+def _first(problems: Iterator[str]) -> tuple[list[str], int]:
+    """The first problems, and the number of the others."""
+    return [*islice(problems, _MOST_PROBLEMS)], sum(1 for _ in problems)
+
+
+def _joined(problems: Iterable[str], more: int = 0) -> str:
+    listed = [*problems]
+    more += len(listed) - _MOST_PROBLEMS
+    return "; ".join([*listed[:_MOST_PROBLEMS], *([f"and {more:,} more"] if more > 0 else [])])
+
+
+def _check_state(file: BinaryIO, members: dict[str, Member], last: LedgerLine | None) -> Check:
     complete, count = StateDigest(), 0
     try:
         for row in _rows(file, members[FILES]):
@@ -156,7 +185,7 @@ def _check_state(file: BinaryIO, members: dict[str, Member], lines: list[LedgerL
             count += 1
     except _UNREADABLE as error:
         return Check.of("files", ok=False, detail=f"{FILES} cannot be read as CSV: {error!r}")
-    recorded = lines[-1].state_digest if lines else StateDigest().hexdigest()
+    recorded = last.state_digest if last is not None else StateDigest().hexdigest()
     if complete.hexdigest() != recorded:
         return Check.of("files", ok=False, detail=f"{FILES} does not match the state digest of the last finished scan")
     return Check.of(
@@ -181,5 +210,12 @@ def _ledger(file: BinaryIO, member: Member) -> Iterator[LedgerLine]:
 
 
 def _rows(file: BinaryIO, member: Member) -> Iterator[dict[str, str]]:
-    with open_member(file, member) as reader, io.TextIOWrapper(reader, encoding="utf-8", newline="") as text:
-        yield from csv.DictReader(text, strict=True)
+    with open_member(file, member) as reader:
+        yield from csv.DictReader(_text_lines(reader), strict=True)
+
+
+def _text_lines(reader: io.BufferedReader) -> Iterator[str]:
+    while line := reader.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise ValueError(f"a line of {_LONGEST_LINE:,} bytes or more")
+        yield line.decode("utf-8")

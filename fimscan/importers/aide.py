@@ -122,7 +122,7 @@ def _entry_of(fields: dict[str, bytes]) -> Entry:
     path = unquote_to_bytes(fields["name"])
     if not path.startswith(b"/") or b"\0" in path or os.path.normpath(path).replace(b"//", b"/") != path:
         raise ValueError("the name is not an absolute path")
-    full_mode = number(fields["perm"], 8)
+    full_mode = number(fields["perm"], 8, largest=0o177777)
     if stat.S_IFMT(full_mode) not in KIND_OF_TYPE:
         raise ValueError("the mode has no valid file type")
     kind = KIND_OF_TYPE[stat.S_IFMT(full_mode)]

@@ -14,6 +14,7 @@ from fimscan.model import Digest, FileKind
 
 NS = 10**9
 LONGEST_LINE = 1 << 20
+MOST_ENTRIES = 3_000_000  # about 3 GB of memory
 DAY_NS = 86400 * NS
 """How long before its record a file was read at most, where the record has only its own time."""
 _LONGEST_NAME = 255  # bytes of one component, on every file system of Linux
@@ -161,6 +162,8 @@ class Entries:
             ValueError: its path has another one.
         """
         known = self.by_path.setdefault(entry.path, entry)
+        if len(self.by_path) > MOST_ENTRIES:
+            raise ValueError(f"more than {MOST_ENTRIES:,} files")
         if known != entry:
             raise ValueError("this file was listed before, with other values")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -130,8 +131,12 @@ def read_baseline(path: bytes, name: str | None = None, root: bytes | None = Non
     """
     shown = os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
     try:
-        with open(path, "rb") as plain:
-            written_ns = os.fstat(plain.fileno()).st_mtime_ns
+        # O_NONBLOCK: opening a FIFO must not block until it has a writer.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as plain:
+            found = os.fstat(plain.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise InputError(f"cannot read {shown}: it is not a regular file")
+            written_ns = found.st_mtime_ns
             magic = plain.read(LONGEST_MAGIC)
             plain.seek(0)
             file = unpacked(plain, magic)
@@ -140,7 +145,8 @@ def read_baseline(path: bytes, name: str | None = None, root: bytes | None = Non
             name = name or _detected(path, head)
             form = FORMATS[name]
             is_zero_ended = name in ("sums", "dpkg") and b"\0" in head
-            lines = Lines(_pieces(file), separator=b"\0") if is_zero_ended else Lines(_lines(file))
+            separator = b"\0" if is_zero_ended else b"\n"
+            lines = Lines(_pieces(file, separator), separator=separator)
             source = Source(path=path, lines=lines, written_ns=written_ns, root=root)
             return name, form.read(source)
     except DAMAGED_COMPRESSION as error:
@@ -160,17 +166,12 @@ def _detected(path: bytes, head: bytes) -> str:
     return "dpkg" if found == "sums" and path.endswith(DPKG_SUFFIX) else found
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    while line := file.readline(LONGEST_LINE):
-        yield line
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    """What ends with NUL."""
+def _pieces(file: BinaryIO, separator: bytes) -> Iterator[bytes]:
+    """What ends with the separator; in blocks, because a hostile file has millions of lines of two bytes."""
     rest = b""
     while data := file.read(1 << 16):
-        *whole, rest = (rest + data).split(b"\0")
-        yield from (piece + b"\0" for piece in whole)
+        *whole, rest = (rest + data).split(separator)
+        yield from (piece + separator for piece in whole)
         if len(rest) >= LONGEST_LINE:
             break
     if rest:

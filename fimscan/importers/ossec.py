@@ -72,7 +72,7 @@ def _entry(match: re.Match[bytes]) -> Entry:
         raise ValueError(f"{len(values)} fields instead of {len(_FIELDS)}")
     fields = dict(zip(names, values, strict=False))
     full_mode = _number(fields["mode"]) or 0
-    if full_mode and stat.S_IFMT(full_mode) not in KIND_OF_TYPE:
+    if full_mode > 0o177777 or (full_mode and stat.S_IFMT(full_mode) not in KIND_OF_TYPE):
         raise ValueError("the mode has no valid file type")
     kind = KIND_OF_TYPE[stat.S_IFMT(full_mode)] if full_mode else FileKind.FILE
     digests = tuple(

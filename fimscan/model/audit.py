@@ -381,12 +381,14 @@ class DamagedLine:
     """A line that could not be parsed. It is stored for inspection, never dropped silently.
 
     ``offset`` is its byte offset in ``source``, the path of the log; for a compressed log, the decompressed offset.
+    ``count`` is more than 1 for lines that came after too many others: these are only counted.
     """
 
     source: bytes
     offset: int
     line: bytes
     problem: str
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -299,7 +299,8 @@ class Status:
     ``baseline`` is the last scan that was accepted as a whole. ``waiting`` counts the differences that are not
     accepted. ``head`` is the last digest of ledger and journal. ``unreadable`` is what the last complete scan could not
     read. ``contents`` is how much content is kept; ``None`` if none is. ``controls`` are the failed controls, then
-    those that work again.
+    those that work again. ``configuration_file`` is ``None`` if none was read; ``database`` is the file, or the URL
+    without its password.
     """
 
     host: str
@@ -313,3 +314,5 @@ class Status:
     unreadable: tuple[Unreadable, ...] = ()
     contents: ContentUsage | None = None
     controls: tuple[ControlFailure, ...] = ()
+    configuration_file: str | None = None
+    database: str = ""

@@ -17,6 +17,7 @@ from contextlib import suppress
 
 from fimscan.packages.files import read_regular
 from fimscan.packages.manifests import UnsafeError, check_private
+from fimscan.trust import make_private_directories
 
 _NAME = b"known-md5"
 _MAGIC = b"fimscan MD5 of SHA-256 1\n"
@@ -50,7 +51,7 @@ class KnownMd5:
         if self._directory is None or not self._new:
             return
         with suppress(OSError, UnsafeError):
-            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            make_private_directories(self._directory)
             check_private(os.lstat(self._directory), "its directory")
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             with open(os.open(self._path, flags, 0o600), "r+b", buffering=0) as file:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from fimscan.model import PackageProof
 from fimscan.packages.files import read_regular
 from fimscan.packages.manifest import Manifest, ManifestError, format_manifest, parse_manifest
+from fimscan.trust import make_private_directories
 
 _SUFFIX = ".manifest"
 
@@ -33,7 +34,7 @@ class ManifestStore:
             OSError: it cannot be written.
             UnsafeError: as above.
         """
-        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        make_private_directories(self.directory)
         check_private(os.lstat(self.directory), "its directory")
         final = os.path.join(self.directory, os.fsencode(_file_name(manifest)))
         if os.path.lexists(final):

@@ -44,6 +44,14 @@ def show(value: bytes | str) -> str:
     return "".join(map(_shown, text))
 
 
+def one_line(message: str) -> str:
+    """A message of ours as one line that is safe on a terminal; what :func:`show` escaped in it stays as it is."""
+    text = " ".join(message.splitlines())
+    if text.isprintable():
+        return text
+    return "".join([character if character == "\\" else _shown(character) for character in text])
+
+
 def _shown(character: str) -> str:
     if character == "\\":
         return "\\\\"

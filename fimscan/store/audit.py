@@ -6,7 +6,7 @@ Rows and read position are written in one transaction, so each record is read ex
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,8 @@ from fimscan.store.row_digests import of_row
 from fimscan.store.session import Session
 
 _LOOKED_BACK = 20
+MOST_DAMAGED = 20_000  # damaged lines that are kept for a host
+_FURTHER = -1  # the offset of the row that counts the others
 
 
 def add_notices(session: Session, notices: Iterable[AuditNotice]) -> None:
@@ -66,8 +68,12 @@ def _notice(row: Row[Any]) -> AuditNotice:
     )
 
 
-def add_damaged(session: Session, lines: Iterable[DamagedLine]) -> None:
-    """Store lines that could not be parsed, each once."""
+def add_damaged(session: Session, lines: Sequence[DamagedLine]) -> None:
+    """Store lines that could not be parsed, each once; beyond a quota, and where it has many, only their number."""
+    if not lines:
+        return
+    room = MOST_DAMAGED - (session.scalar(_of_damaged(session, func.count())) or 0)
+    kept = [line for line in lines if line.count == 1][: max(room, 0)]
     rows = [
         {
             "source": line.source,
@@ -77,15 +83,43 @@ def add_damaged(session: Session, lines: Iterable[DamagedLine]) -> None:
             "line": line.line,
             "problem": line.problem,
         }
-        for line in lines
+        for line in kept
     ]
     add_new(session, Subject.DAMAGED_LINE, rows)
+    if further := sum(line.count for line in lines) - len(kept):
+        _count_further(session, further)
+
+
+def _count_further(session: Session, count: int) -> None:
+    """Add to the row that counts lines beyond the quota."""
+    table = schema.damaged_line
+    journal.lock(session)
+    known = session.execute(_of_damaged(session, table).where(table.c.offset == _FURTHER)).first()
+    if known is not None:
+        count += int(known.line)
+        session.execute(table.delete().where(table.c.id == known.id))
+        journal.note(session, [of_row(Subject.DAMAGED_LINE, known._asdict())])
+    row = {
+        "source": b"",
+        "offset": _FURTHER,
+        "line_digest": b"",
+        "line": b"%d" % count,
+        "problem": f"further damaged lines, of which only the number is kept: {count}",
+    }
+    add_new(session, Subject.DAMAGED_LINE, [row])
 
 
 def damaged_count(session: Session) -> int:
     """How many lines could not be parsed so far."""
     table = schema.damaged_line
-    return session.scalar(select(func.count()).select_from(table).where(table.c.host_id == session.host_id)) or 0
+    further = session.scalar(_of_damaged(session, table.c.line).where(table.c.offset == _FURTHER))
+    rows = session.scalar(_of_damaged(session, func.count())) or 0
+    return rows + (int(further) - 1 if further is not None else 0)
+
+
+def _of_damaged(session: Session, *columns: Any) -> Any:
+    table = schema.damaged_line
+    return select(*columns).select_from(table).where(table.c.host_id == session.host_id)
 
 
 def cursor(session: Session, path: bytes) -> LogCursor | None:

@@ -18,8 +18,10 @@ from contextlib import contextmanager, suppress
 from urllib.parse import quote
 
 from fimscan.contents.secrets import RULES_VERSION, content_refusal
-from fimscan.errors import StoreError
+from fimscan.errors import InterruptedScanError, StoreError
 from fimscan.model import ContentUsage, NotKept
+from fimscan.store.defense import harden
+from fimscan.trust import make_private_directories, trust_problem
 
 _APPLICATION = 0x66696D63  # "fimc"
 _VERSION = 1
@@ -70,7 +72,7 @@ def permission_problem(path: str) -> str | None:
     if found.st_mode & _OTHERS:
         mode = found.st_mode & 0o7777
         return f"{path} has mode {mode:04o}, so others than its owner may read it; run: chmod 600 {path}"
-    return None
+    return trust_problem(path, alone=True)
 
 
 class ContentFile:
@@ -103,6 +105,7 @@ class ContentFile:
                 check_same_thread=False,
             )
             try:
+                harden(self._connection)
                 self._prepare(writing=writing)
             except BaseException:
                 self._connection.close()
@@ -122,12 +125,19 @@ class ContentFile:
         application, version = (run(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
         if application != _APPLICATION or version != _VERSION:
             raise StoreError(f"{self.path} has no contents that this version of fimscan kept; move it away")
+        foreign = run("SELECT name FROM sqlite_schema WHERE type NOT IN ('table', 'index')").fetchone()
+        if foreign is not None:
+            raise StoreError(
+                f"{self.path} has the trigger or view {foreign[0]!r}, which fimscan did not make; remove it"
+            )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            if (stopped := InterruptedScanError.latest) is not None:
+                raise stopped from error
             raise StoreError(f"kept contents {self.path}: {error}") from error
 
     def close(self) -> None:
@@ -306,7 +316,7 @@ def _unpacked(sha256: bytes, size: int, data: bytes) -> bytes | NotKept:
 def _create(path: str) -> None:
     """Create the file with its mode from the first byte on."""
     try:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
+        make_private_directories(os.path.dirname(os.path.abspath(path)))
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
         os.close(os.open(path, flags, 0o600))
     except OSError as error:

@@ -20,14 +20,15 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
-from fimscan.errors import LockedError, StoreError
+from fimscan.errors import InterruptedScanError, LockedError, StoreError
 from fimscan.linux.host import record_id, recorded_id
 from fimscan.model import HostIdentity, IdSource
 from fimscan.passwords import without_password
-from fimscan.store import hosts, journal, known_head, schema
+from fimscan.store import defense, hosts, journal, known_head, schema
 from fimscan.store.contents import contents_file, files_of
 from fimscan.store.read_only import ReadOnlyFile, is_writable
 from fimscan.store.session import Session
+from fimscan.trust import make_private_directories, trust_problem
 
 _BUSY_SECONDS = 15
 _LOCK_STEP_SECONDS = 0.05
@@ -80,9 +81,14 @@ class Database:
             self._read_only = ReadOnlyFile(self.file)
         self.engine = _engine(self.url, self._read_only)
         self._writer = self.engine.execution_options(fimscan_writes=True)
-        with store_errors(self.url):
-            _bring_up_to_date(self.engine, None if self._read_only else self._writer, self.url)
-            self.host_id = self._find_host(add=writing, adopt=adopt)
+        try:
+            with store_errors(self.url):
+                _bring_up_to_date(self.engine, None if self._read_only else self._writer, self.url)
+                self._schema_version = _schema_version(self.engine)
+                self.host_id = self._find_host(add=writing, adopt=adopt)
+        except BaseException:
+            self.engine.dispose()
+            raise
 
     @property
     def host(self) -> str:
@@ -123,9 +129,19 @@ class Database:
         """
         writer = self._writer.execution_options(fimscan_draft=True) if draft else self._writer
         with store_errors(self.url), writer.begin() as connection:
+            self._require_own_schema(connection)
             session = Session(connection, self.host_id)
             yield session
             journal.write_notes(session)
+
+    def _require_own_schema(self, connection: Connection) -> None:
+        """Refuse to write if a trigger was added since the database was opened, which may be months ago."""
+        if self.file is None:
+            return
+        version = connection.exec_driver_sql("PRAGMA schema_version").scalar()
+        if version != self._schema_version:
+            _require_none(defense.foreign_objects(connection), self.url)
+            self._schema_version = version
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -140,6 +156,12 @@ class Database:
         except StoreError:
             self._require_unchanged()
             raise
+        except (ValueError, KeyError) as error:
+            # A word or a document that fimscan never writes.
+            raise StoreError(
+                f"a row of {self.name} cannot be read ({type(error).__name__}: {error}); 'fimscan verify --db' says"
+                " whether it was altered"
+            ) from error
         self._require_unchanged()
 
     def _require_unchanged(self) -> None:
@@ -161,7 +183,7 @@ class Database:
                 yield
             return
         try:
-            descriptor = os.open(self.file + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self.file + ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreError(f"cannot write the lock file {self.file}.lock: {error.strerror}") from error
         try:
@@ -324,6 +346,9 @@ def store_errors(url: URL) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
+        # A signal in the midst of a long query: sqlite3 swallows what the handler raises, and says "interrupted".
+        if (stopped := InterruptedScanError.latest) is not None:
+            raise stopped from error
         raise StoreError(_explain(str(getattr(error, "orig", error)), url)) from error
     except SQLAlchemyError as error:
         raise StoreError(f"database {_name(url)}: {error}") from error
@@ -390,6 +415,8 @@ def _prepare_location(url: URL, *, create: bool) -> None:
     path = _sqlite_file(url)
     if path is None:
         return
+    if (problem := trust_problem(path, alone=True)) is not None:
+        raise StoreError(f"the database {path} is not opened: {problem}")
     try:
         exists = os.path.exists(path) or not os.stat(path)
     except PermissionError as error:
@@ -403,13 +430,17 @@ def _prepare_location(url: URL, *, create: bool) -> None:
         if not create:
             raise StoreError(f"no database at {path}; 'fimscan scan' records the first baseline")
         try:
-            os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
+            make_private_directories(os.path.dirname(os.path.abspath(path)))
             # It holds names and hashes of every monitored file, so only the owner may read it, from the first byte on.
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            with suppress(FileExistsError):  # another process creates it at this moment
+                os.close(os.open(path, flags, 0o600))
         except OSError as error:
             raise StoreError(f"cannot create the database {path}: {error.strerror}") from error
     elif os.path.isdir(path):
         raise StoreError(f"{path} is a directory, not a database")
+    elif not os.path.isfile(path):
+        raise StoreError(f"{path} is a device or a pipe, not a database; set [database] url to a file")
     elif os.path.getsize(path) == 0:
         # SQLite takes an empty file for an empty database: a truncated one would silently begin with a new baseline.
         raise StoreError(f"{path} is empty; restore it from a backup, or remove it to begin with a new baseline")
@@ -447,6 +478,7 @@ def _engine(url: URL, read_only: ReadOnlyFile | None) -> Engine:
 def _configure_sqlite(connection: Any, _record: object) -> None:
     # _begin_sqlite begins transactions: the driver would begin them too late and leave SELECTs outside of them.
     connection.isolation_level = None
+    defense.harden(connection)
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
     cursor.execute("PRAGMA foreign_keys = ON")
@@ -475,9 +507,12 @@ def _bring_up_to_date(engine: Engine, writer: Engine | None, url: URL) -> None:
         tables = set(inspect(connection).get_table_names())
         revision = None
         if "alembic_version" in tables:
+            # Before an upgrade the tables are others; but no version has triggers, which the upgrade would run.
+            _require_none(defense.executable_objects(connection), url)
             revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    if revision == schema.SCHEMA_REVISION:
-        return
+        if revision == schema.SCHEMA_REVISION:
+            _require_none(defense.foreign_objects(connection), url)
+            return
     if not tables and engine.dialect.name == "sqlite" and writer is not None:
         with writer.begin() as connection:
             schema.create(connection)
@@ -495,3 +530,19 @@ def _bring_up_to_date(engine: Engine, writer: Engine | None, url: URL) -> None:
     if writer is None:
         raise StoreError(f"{_name(url)} needs an upgrade; run 'fimscan status' once as a user who may write it")
     migrate.upgrade(writer)
+    with engine.connect() as connection:
+        _require_none(defense.foreign_objects(connection), url)
+
+
+def _schema_version(engine: Engine) -> int | None:
+    """SQLite's count of changes of the schema; ``None`` for another database."""
+    if engine.dialect.name != "sqlite":
+        return None
+    with engine.connect() as connection:
+        return int(connection.exec_driver_sql("PRAGMA schema_version").scalar_one())
+
+
+def _require_none(foreign: Iterator[str], url: URL) -> None:
+    """Refuse a database whose schema somebody else altered."""
+    if (first := next(foreign, None)) is not None:
+        raise StoreError(f"{_name(url)} is not opened: {first}; {defense.remedy(_sqlite_file(url))}")

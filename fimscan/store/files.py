@@ -289,7 +289,11 @@ def directories(session: Session, start: int, end: int) -> Iterator[tuple[bytes,
 def end_versions(session: Session, ids: Sequence[int], scan_id: int, *, dropped: bool = False) -> None:
     """End versions: they are no longer valid as of this scan."""
     if ids:
-        statement = update(table).where(table.c.id == bindparam("version")).values(end_scan=scan_id, dropped=dropped)
+        statement = (
+            update(table)
+            .where(table.c.id == bindparam("version"))
+            .values(end_scan=scan_id, dropped=dropped, retired=False)
+        )
         session.execute(statement, [{"version": version} for version in ids])
 
 

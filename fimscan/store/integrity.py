@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from itertools import chain
 
 from sqlalchemy import select
 
 from fimscan.model import Scan, ScanStatus
-from fimscan.report.display import time_text
+from fimscan.report.display import show, time_text
 from fimscan.store import files, journal, row_digests, schema
 from fimscan.store import scans as scan_store
 from fimscan.store.ledger import StateDigest, replay
@@ -22,6 +23,24 @@ from fimscan.store.session import Session
 _version = schema.file_version
 # The exceptions that reading a row can raise if another program wrote it.
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
+
+
+def storage(session: Session) -> Iterator[str]:
+    """Check what SQLite itself can: pages, indexes against their tables, references between tables.
+
+    Other databases have no such check in SQL.
+    """
+    run = session.connection.exec_driver_sql
+    if session.connection.dialect.name != "sqlite":
+        return
+    for (problem,) in run("PRAGMA integrity_check"):
+        if problem != "ok":
+            yield f"SQLite: {show(str(problem).encode())}"
+    counts: Counter[tuple[str, str]] = Counter()
+    for table, _, parent, _ in run("PRAGMA foreign_key_check"):
+        counts[str(table), str(parent)] += 1
+    for (table, parent), count in sorted(counts.items()):
+        yield f"{count:,} rows of {show(table.encode())} refer to rows of {show(parent.encode())} that do not exist"
 
 
 def replayed(session: Session) -> tuple[Replay, list[str]]:
@@ -57,6 +76,8 @@ def own_digests(session: Session) -> Iterator[str]:
             holds = False
         if not holds:
             yield f"{_shown(row.path)} as of scan {row.first_scan} was altered: stored digest does not match the row"
+        if row.end_scan is None and (row.dropped or row.retired):
+            yield f"{_shown(row.path)} as of scan {row.first_scan} was altered: it has not ended, but says why it did"
         if row.first_scan not in real or (row.end_scan is not None and row.end_scan not in real):
             yield f"{_shown(row.path)} as of scan {row.first_scan} belongs to a scan that does not exist"
 
@@ -116,4 +137,4 @@ def _named(subject: Subject, number: int) -> str:
 
 
 def _shown(path: object) -> str:
-    return path.decode("utf-8", "backslashreplace") if isinstance(path, bytes) else str(path)
+    return show(path if isinstance(path, bytes) else str(path).encode())

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from fimscan import state_row
@@ -115,15 +115,18 @@ def replay(scans: Iterable[Scan]) -> list[str]:
 
 def replay_lines(lines: Iterable[LedgerLine]) -> list[str]:
     """As :func:`replay`, for lines as they are stored in evidence: it uses only what the entries digest."""
-    problems = []
+    return list(problems_of_lines(lines))
+
+
+def problems_of_lines(lines: Iterable[LedgerLine]) -> Iterator[str]:
+    """Yield the problems of :func:`replay_lines` one by one: an altered ledger can have any number of them."""
     last, last_scan = GENESIS, 0
     for line in lines:
         if line.scan <= last_scan:
-            problems.append(f"scan {line.scan} comes after scan {last_scan} in the ledger")
+            yield f"scan {line.scan} comes after scan {last_scan} in the ledger"
         if line.previous != last:
             before = f"the entry of scan {last_scan}" if last_scan else "the start of the chain"
-            problems.append(f"scan {line.scan} does not follow {before}: a scan is missing, or was altered")
+            yield f"scan {line.scan} does not follow {before}: a scan is missing, or was altered"
         if entry(line.previous, line.summary, line.state_digest) != line.entry:
-            problems.append(f"scan {line.scan} was altered: its ledger entry does not match its contents")
+            yield f"scan {line.scan} was altered: its ledger entry does not match its contents"
         last, last_scan = line.entry, line.scan
-    return problems

@@ -13,6 +13,7 @@ import sqlite3
 from urllib.parse import quote
 
 from fimscan.errors import StoreError
+from fimscan.store.defense import harden
 
 _ATTEMPTS = 5  # a writer may create or remove the files beside the database at any moment
 
@@ -71,6 +72,7 @@ class ReadOnlyFile:
         name = quote(os.fsencode(os.path.abspath(self._path)))
         connection = sqlite3.connect(f"file:{name}?{mode}", uri=True, check_same_thread=False)
         try:
+            harden(connection)
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         except BaseException:
             connection.close()

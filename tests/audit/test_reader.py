@@ -17,6 +17,7 @@ from typing import BinaryIO, cast
 import pytest
 
 from fimscan.audit import AuditBatch, LogCursor, read_log, read_stream, reader, segments
+from fimscan.audit.collector import MOST_DAMAGED
 from fimscan.errors import InputError
 from fimscan.model import EventId, FileAccess
 
@@ -435,18 +436,18 @@ def test_a_file_that_is_no_log_is_read_in_bounded_memory(tmp_path: Path, log: by
     tracemalloc.start()
     reader = read_log(os.fsencode(live), final=True)
     found: list[Key] = []
-    damaged = 0
+    damaged = kept = 0
     cursor = None
     for batch in reader:
         found += keys([batch])
-        damaged += len(batch.damaged)
-        assert len(batch.damaged) <= 5001
+        damaged += sum(line.count for line in batch.damaged)
+        kept += sum(line.count == 1 for line in batch.damaged)
         cursor = cursor or batch.cursor
         assert all(junk[line.offset :].startswith(line.line) for line in batch.damaged[:5])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found == expected
-    assert damaged > 60_000
+    assert damaged > 60_000 and kept == MOST_DAMAGED
     assert peak < 12_000_000
     (first,) = next(iter(read_log(os.fsencode(live), cursor, final=True))).damaged[:1]
     assert junk[first.offset - 1 : first.offset] == b"\n"
@@ -487,3 +488,33 @@ def test_a_missing_or_unreadable_log_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read the audit log"):
         list(read_log(os.fsencode(tmp_path / "audit.log")))
     shutil.rmtree(tmp_path / "audit.log")
+
+
+@pytest.mark.parametrize("line", [b"x", b"", b"Nov 30 03:00:00 web kernel: type="], ids=["junk", "blank", "begun"])
+def test_millions_of_lines_without_a_record_are_counted(
+    tmp_path: Path, log: bytes, expected: list[Key], line: bytes
+) -> None:
+    """Anybody may write them to syslog. Few are kept, all are counted, and records after them are read."""
+    live = tmp_path / "audit.log"
+    count = 300_000
+    live.write_bytes((line + b"\n") * count + log)
+    batches = [*read_log(os.fsencode(live), final=True)]
+    assert keys(batches) == expected
+    damaged = [one for batch in batches for one in batch.damaged]
+    assert sum(one.count for one in damaged) == (count if line else 0)
+    assert len(damaged) < MOST_DAMAGED + 100
+
+
+@pytest.mark.parametrize("name", ["audit.log", "audit.log.1"])
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_a_pipe_or_device_is_no_log(tmp_path: Path, log: bytes, name: str, kind: str) -> None:
+    """It may never end; opening it does not wait for a writer."""
+    (tmp_path / "audit.log").write_bytes(log)
+    odd = tmp_path / name
+    odd.unlink(missing_ok=True)
+    if kind == "fifo":
+        os.mkfifo(odd)
+    else:
+        odd.symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="a pipe or a device"):
+        list(read_log(os.fsencode(tmp_path / "audit.log"), final=True))

@@ -275,7 +275,7 @@ def test_a_full_disk_leaves_the_last_scan_intact(cli: Cli, tmp_path: Path) -> No
         pytest.skip("needs root, to mount a small file system")
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", disk], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "none", disk], check=False)
     if mounted.returncode:
         pytest.skip("file systems cannot be mounted here")
     try:

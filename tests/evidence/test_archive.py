@@ -68,7 +68,9 @@ def test_sizes_and_offsets_beyond_32_bits() -> None:
 def test_very_many_members() -> None:
     """More members than 16 bits can count are packed, and read by Python's zipfile too."""
     data = container_of({f"m{number:05}": b"" for number in range(70_000)})
-    assert len(read_archive(io.BytesIO(data))) == 70_000
+    assert len(read_archive(io.BytesIO(data), most=70_000)) == 70_000
+    with pytest.raises(VerificationError, match="more than 1,000 members"):
+        read_archive(io.BytesIO(data))
     with zipfile.ZipFile(io.BytesIO(data)) as packed:
         assert len(packed.namelist()) == 70_000
 

@@ -293,3 +293,41 @@ def test_doctor_sees_a_broken_chain(cli: Cli) -> None:
         connection.commit()
     checks = {c["check"]: c for c in json.loads(cli("doctor", "--format", "json", code=2).stdout)["checks"]}
     assert "scan 1 was altered" in checks["ledger"]["detail"]
+
+
+@pytest.mark.parametrize("flag", ["retired", "dropped"])
+def test_a_row_that_is_open_has_no_reason_for_its_end(copied: Callable[..., Database], flag: str) -> None:
+    """Otherwise the removal of that file would pass for an expected one at the next scan."""
+    found = problems(copied(f"UPDATE file_version SET {flag} = 1 WHERE end_scan IS NULL"))
+    assert any("has not ended, but says why it did" in line for line in found), found
+
+
+def test_an_index_that_leaves_a_row_out_is_noticed(copied: Callable[..., Database]) -> None:
+    """Queries by that index would not find the row; the definition of the index is as it was."""
+    database = copied()
+    assert database.file is not None
+    name = "ix_file_version_open"
+    with closing(sqlite3.connect(database.file, isolation_level=None)) as connection:
+        (sql,) = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (name,)).fetchone()
+        for text in (f"{sql} AND id != 1", sql):
+            connection.execute("PRAGMA writable_schema = ON")
+            connection.execute("UPDATE sqlite_schema SET sql = ? WHERE name = ?", (text, name))
+            connection.execute("PRAGMA writable_schema = RESET")
+            if text != sql:
+                connection.execute(f"REINDEX {name}")
+    assert any(f"SQLite: row 1 missing from index {name}" in line for line in problems(database)), problems(database)
+
+
+def test_a_flag_that_was_planted_does_not_outlive_the_row(tmp_path: Path) -> None:
+    """'retired' of an open version would make the removal of its file an expected one."""
+    site = new_site(tmp_path)
+    site.scan()
+    with closing(sqlite3.connect(tmp_path / "x.db")) as connection:
+        connection.execute("UPDATE file_version SET retired = 1, dropped = 1 WHERE hex(path) LIKE '%2F62'")
+        connection.commit()
+    (site.watched / "b").unlink()
+    site.scan()
+    with closing(sqlite3.connect(tmp_path / "x.db")) as connection:
+        query = "SELECT retired, dropped FROM file_version WHERE hex(path) LIKE '%2F62'"
+        assert connection.execute(query).fetchall() == [(0, 0)]
+    site.database.close()

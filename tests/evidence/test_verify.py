@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -273,3 +274,35 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
             verify_bundle(path)
     with pytest.raises(UsageError):
         verify_bundle(tmp_path / "missing", fingerprint="abc")
+
+
+def test_a_bundle_that_is_mostly_a_hole_is_refused(tmp_path: Path) -> None:
+    """It takes no room on disk, and hours to read."""
+    path = tmp_path / "bundle.zip"
+    with path.open("wb") as file:
+        file.write(b"PK\x03\x04")
+        file.truncate(4 << 40)
+    with pytest.raises(VerificationError, match="more than fimscan writes"):
+        verify_bundle(path)
+    with path.open("r+b") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(VerificationError, match="holes"):
+        verify_bundle(path)
+
+
+def test_very_long_lines_and_very_many_problems_are_not_kept_in_memory(bundle: Path, tmp_path: Path) -> None:
+    """A table in one line, and a chain in which each line is wrong."""
+    with zipfile.ZipFile(bundle) as packed:
+        members = {name: packed.read(name) for name in packed.namelist()}
+    head, first, *_ = members["07-scans.csv"].splitlines(keepends=True)
+    for scans, words in ((b"\0" * (40 << 20), "a line of"), (head + first * 20_000, "more")):
+        altered = tmp_path / "altered.zip"
+        altered.write_bytes(container_of({**members, "07-scans.csv": scans}))
+        del scans
+        tracemalloc.start()
+        report = verify_bundle(altered)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        (chain,) = [check for check in report.checks if check.name == "chain"]
+        assert not chain.ok and words in chain.detail and len(chain.detail) < 10_000
+        assert peak < 10 << 20

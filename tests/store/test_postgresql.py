@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fimscan.config import parse_config
-from fimscan.errors import LockedError
+from fimscan.errors import LockedError, StoreError
 from fimscan.pipeline import run_scan
 from fimscan.pipeline.record import ctime_trust
 from fimscan.store import scans
@@ -126,3 +126,21 @@ def test_hosts_with_one_configuration_begin_at_the_same_time(tmp_path: Path) -> 
         with database.begin() as session:
             assert len(scans.interrupt_unfinished(session)) == 1
         database.close()
+
+
+def test_a_foreign_schema_is_refused() -> None:
+    """What could rewrite or hide rows: triggers, rules, policies, indexes on our tables."""
+    database = Database(str(URL), host="h")
+    for make, undo in (
+        ("CREATE RULE r AS ON DELETE TO change DO INSTEAD NOTHING", "DROP RULE r ON change"),
+        ("CREATE POLICY p ON change USING (false)", "DROP POLICY p ON change"),
+        ("CREATE INDEX i ON change (kind)", "DROP INDEX i"),
+    ):
+        with database.begin() as session:
+            session.connection.exec_driver_sql(make)
+        with pytest.raises(StoreError, match="which fimscan did not make"):
+            Database(str(URL), host="h")
+        with database.begin() as session:
+            session.connection.exec_driver_sql(undo)
+    Database(str(URL), host="h").close()
+    database.close()

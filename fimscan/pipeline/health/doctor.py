@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from fimscan.config import Config
-from fimscan.errors import FimscanError, StoreError
+from fimscan.errors import StoreError
 from fimscan.model import Check, HostIdentity, ScanStatus, UnreadableReason
 from fimscan.pipeline.audit.rules import rules_for
 from fimscan.pipeline.health import coverage
@@ -195,7 +195,7 @@ def database_check(url: str, host: HostIdentity, directory: str) -> tuple[Check,
     """Open the database: (the check, the database or ``None``)."""
     try:
         database = Database(url, host=host, create=False, writing=False, directory=directory)
-    except FimscanError as error:
+    except StoreError as error:
         return warning("database", str(error)), None
     if database.is_read_only:
         remedy = "run as its owner; if that is so, check its permissions, those of its directory, and mount options"

@@ -29,6 +29,8 @@ def status_document(status: Status, *, now_ns: int, fresh_ns: int) -> dict[str, 
         "accepted": [_acceptance(record) for record in status.accepted],
         "configuration": [reconfiguration_document(item) for item in status.reconfigurations],
         "unreadable": [unreadable_document(item) for item in status.unreadable],
+        "configuration_file": None if status.configuration_file is None else json_text(status.configuration_file),
+        "database": json_text(status.database),
         "contents": None if status.contents is None else _contents(status.contents),
         "controls": control_documents(status.controls),
     }

@@ -1,0 +1,101 @@
+"""``verify --db`` notices an edit of any column of any table, by the chains alone: SQLite's own check is left out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, Connection, select
+
+from fimscan.evidence.database import _checks
+from fimscan.model import ChangePlan, Reviewer
+from fimscan.store import integrity, journal, plans, row_digests, schema
+from fimscan.store.database import Database
+from fimscan.store.registry import Noted, Subject
+from fimscan.store.session import Session
+
+# A row number that nothing refers to, and in no chain. docs/internals/ledger-and-journal.md says so.
+UNKNOWABLE = {"damaged_line.id"}
+# Of a scan that did not finish, only its number and that it did not finish. Nothing of it is used.
+UNKNOWABLE_OF_UNFINISHED = {
+    *("trigger", "started_ns", "finished_ns", "counts", "config_digest", "state_digest", "previous", "entry"),
+    *("problems", "reported", "read_clock", "journal"),
+}
+
+
+def test_every_column_of_every_table(copied: Callable[..., Database], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One row of each table is altered, one column at a time."""
+    database = copied()
+    _fill(database)
+    monkeypatch.setattr(integrity, "storage", lambda _: iter(()))
+    assert next(_found(database, None), "") == ""
+    columns = [column for table in schema.metadata.sorted_tables for column in table.columns]
+    missed = {str(column) for column in columns if not next(_found(database, column), "")}
+    assert missed == UNKNOWABLE
+
+
+def test_what_is_known_of_an_unfinished_scan(copied: Callable[..., Database]) -> None:
+    """Its row cannot be turned into another scan; what else is in it means nothing."""
+    database = copied()
+    missed = {c.name for c in schema.scan.columns if not next(_found(database, c, "status = 'interrupted'"), "")}
+    assert missed - {"id", "host_id", "status"} <= UNKNOWABLE_OF_UNFINISHED
+
+
+def _found(database: Database, column: Column[Any] | None, which: str = "true") -> Iterator[str]:
+    """The failed checks after an edit that is not committed."""
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        if column is not None:
+            _alter(connection, column, which)
+        for check in _checks(Session(connection, database.host_id), database, None, None, every_scan=False):
+            if not check.ok and check.name != "storage":
+                yield check.name
+        connection.rollback()
+
+
+def _alter(connection: Connection, column: Column[Any], which: str) -> None:
+    name, table = f'"{column.name}"', f'"{column.table.name}"'
+    match column.type.compile(connection.dialect):
+        case "BLOB":
+            new = f"CAST(coalesce({name}, x'') || x'00' AS BLOB)"
+        case "BOOLEAN":
+            new = f"NOT coalesce({name}, 0)"
+        case kind if "INT" in kind:
+            new = f"coalesce({name}, 0) + 100000"
+        case _:
+            new = f"coalesce({name}, '') || 'x'"
+    key = ", ".join(f'"{part.name}"' for part in column.table.primary_key.columns)
+    one = f"SELECT {key} FROM {table} WHERE {which} ORDER BY {key} LIMIT 1"
+    done = connection.exec_driver_sql(f"UPDATE {table} SET {name} = {new} WHERE ({key}) = ({one})")
+    assert done.rowcount == 1, f"{table} has no row"
+
+
+def _fill(database: Database) -> None:
+    """Add a row to each table that the eventful host left empty, as fimscan would."""
+    with database.begin() as session:
+        now = time.time_ns()
+        reviewer = Reviewer("u", 0)
+        expected = {"paths": (b"/x",), "user": "u", "exe": b"/bin/x"}
+        plans.add(
+            session,
+            ChangePlan(opened_ns=now, until_ns=now + 1, opened_by=reviewer, ticket="T", reason="r", **expected),  # type: ignore[arg-type]
+        )
+        session.execute(schema.in_effect.insert().values(scan_id=1, path=b"/p", detail="{}"))
+        made = [item for item in row_digests.of_scan(session, 1) if item.subject is Subject.IN_EFFECT]
+        journal.record(session, journal.Cause.AUDIT, made)
+        for subject in Subject:
+            rows = subject.rows
+            if isinstance(rows, Noted) and session.execute(select(rows.table).limit(1)).first() is None:
+                values = {column.name: _some(column) for column in rows.table.columns}
+                session.execute(rows.table.insert().values(**values))
+                journal.note(session, [row_digests.of_row(subject, values)])
+
+
+def _some(column: Column[Any]) -> object:
+    if column.foreign_keys:
+        return 1
+    if isinstance(column.type, schema.Unsigned64):
+        return 7
+    return {int: 7, str: "text", bytes: b"bytes", bool: True}[column.type.python_type]
