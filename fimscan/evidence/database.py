@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from fimscan.errors import StoreError, UsageError
 from fimscan.evidence.verify import VerifyReport
@@ -101,7 +101,7 @@ def _rows(session: Session, both: Replay, chosen: Sequence[Scan]) -> Iterable[Ch
     rows = integrity.covered_rows(session, both.newest)
     kinds = "scans, changes with their answers, acceptances and audit records"
     yield _guarded("rows", rows, f"{len(both.newest):,} digests of {kinds} match")
-    known = integrity.single_rows(session, both.rows)
+    known = chain(integrity.single_rows(session, both.rows), integrity.messages(session))
     kinds = "audit observations and notices, reading positions, processes and live looks"
     yield _guarded("knowledge", known, f"{len(both.rows):,} digests of {kinds} match")
 

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from fimscan.model import Scan, ScanStatus
 from fimscan.report.display import show, time_text
-from fimscan.store import files, journal, row_digests, schema
+from fimscan.store import files, journal, outbox, row_digests, schema
 from fimscan.store import scans as scan_store
 from fimscan.store.ledger import StateDigest, replay
 from fimscan.store.queries import STREAMED
@@ -121,6 +121,12 @@ def single_rows(session: Session, written: Set[Item]) -> Iterator[str]:
             yield f"{_label(session, item)} is not in the journal: another program added it"
     for subject, number in sorted(gone - {(item.subject, item.id) for item in others}):
         yield f"{_named(subject, number)} is missing, or was altered before fimscan replaced it"
+
+
+def messages(session: Session) -> Iterator[str]:
+    """Check the content of the messages that wait in the outbox. Their rows have only its digest."""
+    for number in outbox.altered(session):
+        yield f"the content of {_named(Subject.OUTBOX, number)} was altered"
 
 
 def _label(session: Session, item: Item) -> str:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import uuid
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, select
 
 from fimscan.model import MessageKind, MessageState, NewMessage, OutboxMessage, OutboxUsage
 from fimscan.store import files, journal, schema
+from fimscan.store.queries import STREAMED
 from fimscan.store.registry import Subject
 from fimscan.store.row_digests import of_row
 from fimscan.store.session import Session
@@ -166,6 +167,20 @@ def waiting_sizes(session: Session, output: str) -> list[tuple[int, int, int, bo
     query = select(_table.c.id, func.length(_table.c.body), _table.c.made_ns, _table.c.urgent)
     query = query.where(_mine(session), _waiting(output)).order_by(is_notice, _table.c.urgent, _table.c.id)
     return [(row[0], row[1], row[2], row[3]) for row in session.execute(query)]
+
+
+def altered(session: Session) -> Iterator[int]:
+    """Yield the numbers of waiting messages whose content is not what was to be sent."""
+    query = select(_table.c.id, _table.c.digest, _table.c.body).where(_mine(session), _table.c.body != b"")
+    for number, digest, body in session.execute(query, execution_options=STREAMED):
+        reader = zlib.decompressobj()
+        try:
+            content = reader.decompress(body, _MOST_BODY)
+        except zlib.error:
+            yield number
+            continue
+        if reader.unused_data or hashlib.sha256(content).hexdigest() != digest:
+            yield number
 
 
 def listing(session: Session, limit: int, *states: MessageState) -> list[OutboxMessage]:

@@ -10,14 +10,27 @@ import pytest
 from sqlalchemy import Column, Connection, select
 
 from fimscan.evidence.database import _checks
-from fimscan.model import ChangePlan, Reviewer
-from fimscan.store import integrity, journal, plans, row_digests, schema
+from fimscan.model import (
+    ChangePlan,
+    ControlFailure,
+    ControlKind,
+    MessageKind,
+    MissedCause,
+    MissedRuns,
+    NewMessage,
+    Reviewer,
+)
+from fimscan.store import controls, integrity, journal, missed_runs, outbox, plans, row_digests, schema
 from fimscan.store.database import Database
 from fimscan.store.registry import Noted, Subject
 from fimscan.store.session import Session
 
-# A row number that nothing refers to, and in no chain. docs/internals/ledger-and-journal.md says so.
-UNKNOWABLE = {"damaged_line.id"}
+# docs/internals/ledger-and-journal.md says why.
+UNKNOWABLE = {
+    "damaged_line.id",
+    *("host.identity", "host.current_name", "host_event.told", "control_failure.told"),
+    *("outbox.urgent", "outbox.attempts", "outbox.next_ns", "outbox.tried_ns", "outbox.answer"),
+}
 # Of a scan that did not finish, only its number and that it did not finish. Nothing of it is used.
 UNKNOWABLE_OF_UNFINISHED = {
     *("trigger", "started_ns", "finished_ns", "counts", "config_digest", "state_digest", "previous", "entry"),
@@ -82,6 +95,12 @@ def _fill(database: Database) -> None:
             session,
             ChangePlan(opened_ns=now, until_ns=now + 1, opened_by=reviewer, ticket="T", reason="r", **expected),  # type: ignore[arg-type]
         )
+        failure = ControlFailure(kind=ControlKind.AUDIT, subject="s", start_ns=now, detected_ns=now, cause="c")
+        controls.add(session, [failure])
+        missed = MissedRuns(job="scan", cause=MissedCause.DOWN, first_ns=now, last_ns=now, count=1, noted_ns=now)
+        missed_runs.add(session, missed)
+        message = NewMessage(id="m", kind=MessageKind.CHANGES, scan=None, urgent=True, body=b"content")
+        outbox.add(session, "mail", [message], now)
         session.execute(schema.in_effect.insert().values(scan_id=1, path=b"/p", detail="{}"))
         made = [item for item in row_digests.of_scan(session, 1) if item.subject is Subject.IN_EFFECT]
         journal.record(session, journal.Cause.AUDIT, made)
