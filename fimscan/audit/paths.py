@@ -135,6 +135,7 @@ def _identity(dev: int | None, inode: int | None) -> tuple[int, int] | None:
     return (dev, inode) if dev is not None and inode is not None and 0 < inode < 1 << 64 else None
 
 
+_TO_FOLLOW = re.compile(rb"/(?:[./]|\Z)")  # a path that may have components to follow or to drop
 _OF_DESCRIPTORS = (b"/proc/", b"/dev/fd/")  # these name descriptors, not files
 
 
@@ -151,7 +152,7 @@ def resolve(text: bytes, cwd: bytes | None) -> bytes | None:
         path = cwd + b"/" + text
     else:
         return None
-    if b"/." in path or b"//" in path or path[-1:] == b"/":  # has components to follow or to drop
+    if _TO_FOLLOW.search(path):
         followed = _followed(text, [part for part in cwd.split(b"/") if part])
         if followed is None:
             return None
