@@ -9,7 +9,7 @@ from itertools import chain
 
 from fimscan.audit.accesses import accesses, accesses_of_call
 from fimscan.audit.actors import UserName
-from fimscan.audit.damage import CUT, cut_record, is_cut
+from fimscan.audit.damage import CUT, CUT_CHECKS, cut_record, is_cut
 from fimscan.audit.events import Assembler
 from fimscan.audit.fast_event import whole_event
 from fimscan.audit.journal import BEGINNING, Export, JournalError, is_entry, parse_entry
@@ -267,12 +267,12 @@ class Collector:
     def _record(self, record: AuditRecord, position: int, *, is_alone: bool = False) -> None:
         """Add one record. Unless it ``is_alone``, its line may hold further records of the event."""
         event, kind, body = record
-        if not is_alone and BRACKET in body and b"audit(" in body and kind in OF_KERNEL:
+        if not is_alone and BRACKET in body and body.find(b"audit(") >= 0 and kind in OF_KERNEL:
             self._records(record, position)
             return
         if kind == "PATH" and (item := parse_item(body)) is not None and item.kind:
             pass  # the usual case
-        elif is_cut(kind, body):
+        elif (check := CUT_CHECKS.get(kind)) is not None and check(body):
             self._damage_at(position, line_of(record), CUT)
         elif kind == "PATH":
             self._kindless.add(event)

@@ -34,7 +34,7 @@ def _paths(kind: bytes) -> bytes:
     """A pattern of PATH lines, numbered from 0."""
     pattern = b""
     for number in reversed(range(_MOST_PATHS)):
-        pattern = rb"(?:" + _line(kind, rb"item=%d [^\n]*" % number) + pattern + rb")?"
+        pattern = rb"(?:" + _line(kind, rb"item=%d [^\n]*+" % number) + pattern + rb")?"
     return pattern
 
 
@@ -42,8 +42,8 @@ def _event(beginning: bytes, call: bytes, cwd: bytes, path: bytes, title: bytes)
     """A pattern of whole events: what may precede ``type=``, then the record types as they are written."""
     return re.compile(
         rb"(" + beginning + rb"(?:" + NODE + rb" )?)type=" + call + rb"( (?:msg=)?audit\(" + PARTED_STAMP + rb"\): )("
-        + CALL + OUTCOME + rb"items=(\d)( ppid=[^\n]*))\n"
-        + _line(cwd, rb"cwd=\"[^\n]*\"") + _paths(path) + _line(title, rb"[^\n]*")
+        + CALL + OUTCOME + rb"items=(\d)( ppid=[^\n]*+))\n"
+        + _line(cwd, rb"cwd=\"[^\n]*\"") + _paths(path) + _line(title, rb"[^\n]*+")
     )  # fmt: skip
 
 

@@ -33,9 +33,9 @@ class Item(NamedTuple):
 # The format of the kernel and auditd since 2.6.39 (audit_log_name in kernel/auditsc.c). Any other format is parsed by
 # fields().
 _USUAL = re.compile(
-    rb'item=(\d{1,6}) name=(?:"([^"]*)"|([0-9A-F]+)|\(null\)) inode=(\d{1,20}) (dev=[0-9a-f]{1,4}:[0-9a-f]{1,6}'
-    rb" mode=[0-7]{1,8}"
-    rb" ouid=\d+ ogid=\d+ rdev=[0-9a-f:]+ (?:obj=\S+ )?(?:nametype|objtype)=(?:PARENT|CREATE|DELETE|NORMAL|UNKNOWN))"
+    rb'item=(\d{1,6}+) name=(?:"([^"]*+)"|([0-9A-F]++)|\(null\)) inode=(\d{1,20}+) (dev=[0-9a-f]{1,4}+:[0-9a-f]{1,6}+'
+    rb" mode=[0-7]{1,8}+ ouid=\d++ ogid=\d++ rdev=[0-9a-f:]++ (?:obj=\S++ )?"
+    rb"(?:nametype|objtype)=(?:PARENT|CREATE|DELETE|NORMAL|UNKNOWN))"
 )
 
 # Where the 0x1D after it was dropped, the first translation follows at once: "nametype=CREATEOUID=".
