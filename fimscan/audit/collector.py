@@ -9,7 +9,7 @@ from itertools import chain
 
 from fimscan.audit.accesses import accesses, accesses_of_call
 from fimscan.audit.actors import UserName
-from fimscan.audit.damage import CUT, CUT_CHECKS, cut_record, is_cut
+from fimscan.audit.damage import CUT, cut_record, is_cut
 from fimscan.audit.events import Assembler
 from fimscan.audit.fast_event import whole_event
 from fimscan.audit.journal import BEGINNING, Export, JournalError, is_entry, parse_entry
@@ -272,7 +272,7 @@ class Collector:
             return
         if kind == "PATH" and (item := parse_item(body)) is not None and item.kind:
             pass  # the usual case
-        elif (check := CUT_CHECKS.get(kind)) is not None and check(body):
+        elif is_cut(kind, body):
             self._damage_at(position, line_of(record), CUT)
         elif kind == "PATH":
             self._kindless.add(event)
@@ -307,6 +307,8 @@ class Collector:
     def _of_records(self, event: AuditEvent) -> None:
         """Parse an event; one that may be returned again is parsed with its last record, or for the batch."""
         place = self._growing.get(event.id) if self._growing else None
+        if place is not None and not event.text.startswith(self._found[place][0].text):
+            place = None  # only records that came too late for it
         if place is None:
             self._count += 1
         if self._assembler.can_grow(event.id):

@@ -37,7 +37,7 @@ _BARE_TEXT = re.compile(rb"[!#-~]+")
 
 def is_cut(kind: str, body: bytes) -> bool:
     """Whether a record lacks the end that its type has; false for types that are not about files."""
-    check = CUT_CHECKS.get(kind)
+    check = _CHECKS.get(kind)
     return check is not None and check(body)
 
 
@@ -101,7 +101,8 @@ def _title(body: bytes) -> bool:
     return _TITLE.match(body) is None
 
 
-CUT_CHECKS: Mapping[str, Callable[[bytes], bool]] = {
+# By record type; cached where records recur from event to event.
+_CHECKS: Mapping[str, Callable[[bytes], bool]] = {
     "SYSCALL": _call,
     "URINGOP": _call,
     "PATH": _path,
@@ -111,4 +112,3 @@ CUT_CHECKS: Mapping[str, Callable[[bytes], bool]] = {
     "OPENAT2": lambda body: _OPEN_HOW.search(body) is None,
     "CONFIG_CHANGE": lambda body: b"op=" in body and _RESULT.search(body) is None,
 }
-"""What :func:`is_cut` calls, by record type; cached for records that recur from event to event."""
