@@ -20,6 +20,7 @@ from fimscan.audit.parsed_call import ParsedCall
 from fimscan.audit.paths import parse_item
 from fimscan.audit.processes import ProcessFact, process_facts
 from fimscan.audit.records import (
+    BRACKET,
     OF_KERNEL,
     USUAL_LINES,
     inner_records,
@@ -121,8 +122,8 @@ class Collector:
 
     def _clear(self) -> None:
         self._found: list[tuple[AuditEvent, Sequence[FileAccess]]] = []
-        self._growing: dict[EventId, int] = {}  # index in ``_found`` of each event that may be returned again
-        self._has_empty = False  # an event that was returned again no longer has an access
+        self._growing: dict[EventId, int] = {}  # place in ``_found`` of each event that may be returned again
+        self._has_empty = False  # an event in ``_found`` has no access
         self._process_facts: list[ProcessFact] = []
         self._notices: list[AuditNotice] = []
         self._damaged: list[DamagedLine] = []
@@ -232,13 +233,14 @@ class Collector:
 
         With ``more`` to come, events that may be returned again are held back.
         """
-        found, growing = self._found, []
-        if more and self._growing:
-            kept = {place for event, place in self._growing.items() if self._assembler.can_grow(event)}
-            growing = [found[place] for place in sorted(kept)]
-            found = [one for place, one in enumerate(found) if place not in kept]
-        if self._has_empty:
-            found = [one for one in found if one[1]]
+        growing = []
+        for place in self._growing.values():
+            event, _ = self._found[place]
+            if more and self._assembler.can_grow(event.id):
+                growing.append(event)
+            else:
+                self._found[place] = (event, self._parsed(event))
+        found = [one for one in self._found if one[1]] if self._has_empty else self._found
         if any(those[0].actor.exe is None for _, those in found):
             completed = with_processes([event for event, _ in found])
             found = [
@@ -255,16 +257,14 @@ class Collector:
             process_facts=tuple(self._process_facts),
             notices=tuple(self._notices),
             damaged=tuple(self._damaged),
-            cursor=self._cursor([event for event, _ in growing]),
+            cursor=self._cursor(growing),
             first_ns=self._first_ns,
             last_ns=self._last_ns,
             lost_continuity=self.lost_continuity,
         )
         self._clear()
-        for place, (event, those) in enumerate(growing):
-            self._found.append((event, those))
-            self._growing[event.id] = place
-            self._has_empty = self._has_empty or not those
+        for event in growing:
+            self._hold(event)
         self._told = self._position
         self.lost_continuity = False
         return result
@@ -297,7 +297,7 @@ class Collector:
     def _record(self, record: AuditRecord, position: int, *, is_alone: bool = False) -> None:
         """Add one record. Unless it ``is_alone``, its line may hold further records of the event."""
         event, kind, body = record
-        if not is_alone and b"(" in body and b"audit(" in body and kind in OF_KERNEL:
+        if not is_alone and BRACKET in body and body.find(b"audit(") >= 0 and kind in OF_KERNEL:
             self._records(record, position)
             return
         if kind == "PATH" and (item := parse_item(body)) is not None and item.kind:
@@ -335,34 +335,43 @@ class Collector:
             self._with_kinds = b" nametype=" in event.text
 
     def _of_records(self, event: AuditEvent) -> None:
-        found = accesses(event, self._user_name)
-        self._look_at(event, found)
-        place = self._growing.pop(event.id, None) if self._growing else None
-        if place is not None:
-            self._found[place] = (event, found)
-            self._has_empty = self._has_empty or not found
-        else:
+        """Parse an event; one that may be returned again is parsed with its last record, or for the batch."""
+        place = self._growing.get(event.id) if self._growing else None
+        if place is not None and not event.text.startswith(self._found[place][0].text):
+            place = None  # only records that came too late for it
+        if place is None:
             self._count += 1
-            if found:
-                place = len(self._found)
-                self._found.append((event, found))
-        if place is not None and self._assembler.can_grow(event.id):
-            self._growing[event.id] = place
+        if self._assembler.can_grow(event.id):
+            self._hold(event)
+        elif place is not None:
+            del self._growing[event.id]
+            self._found[place] = (event, self._parsed(event))
+        elif found := self._parsed(event):
+            self._found.append((event, found))
 
-    def _look_at(self, event: AuditEvent, found: Sequence[FileAccess]) -> None:
-        """Collect process facts, notices and damage from an event whose lines were not contiguous."""
+    def _hold(self, event: AuditEvent) -> None:
+        """Keep an event that may be returned again, without its accesses, in place of what it was before."""
+        place = self._growing.get(event.id)
+        if place is None:
+            self._growing[event.id] = len(self._found)
+            self._found.append((event, ()))
+        else:
+            self._found[place] = (event, ())
+        self._has_empty = True
+
+    def _parsed(self, event: AuditEvent) -> Sequence[FileAccess]:
+        """The accesses of an event whose lines were not contiguous; process facts, notices and damage are collected."""
+        found = accesses(event, self._user_name)
         begin = self._assembler.begun_at(event.id)
-        if not found and (facts := process_facts(event, self._user_name)):
-            known = self._process_facts
-            while known and known[-1].event == event.id:  # the event was returned again
-                known.pop()
-            known += facts
+        if not found:
+            self._process_facts += process_facts(event, self._user_name)
         if (noticed := notice(event, self._user_name)) is not None:
             self._notices.append(noticed)
-        is_odd = event.id in self._kindless or (b"FSGID=" not in event.text and b"OUID=" in event.text)
+        is_odd = event.id in self._kindless or (b"OUID=" in event.text and b"FSGID=" not in event.text)
         self._kindless.discard(event.id)
         if is_odd and (cut := cut_record(event, with_kinds=self._with_kinds)) is not None:
             self._damage_at(begin, line_of(cut), CUT)
+        return found
 
     def _damage_at(self, position: int, line: bytes, problem: str) -> None:
         index = max(bisect_right(self._starts, position) - 1, 0)

@@ -37,21 +37,8 @@ _BARE_TEXT = re.compile(rb"[!#-~]+")
 
 def is_cut(kind: str, body: bytes) -> bool:
     """Whether a record lacks the end that its type has; false for types that are not about files."""
-    if kind == "PATH":
-        item = parse_item(body)
-        return item is None or (not item.kind and not _OLD_PATH.match(body))
-    if kind in _CALLS:
-        end = body.rfind(b" key=")
-        return _is_end_cut(body[end:]) if end >= 0 else b" ppid=" in body or not _OLD_CALL.search(body)
-    return kind in _CHECKS and _is_cut(kind, body)
-
-
-@lru_cache(maxsize=4096)
-def _is_cut(kind: str, body: bytes) -> bool:
-    return _CHECKS[kind](body)
-
-
-_CALLS = frozenset({"SYSCALL", "URINGOP"})
+    check = _CHECKS.get(kind)
+    return check is not None and check(body)
 
 
 def cut_record(event: AuditEvent, *, with_kinds: bool) -> AuditRecord | None:
@@ -90,6 +77,17 @@ def _is_end_cut(end: bytes) -> bool:
     return key is None or (end.find(b"=", key.end()) >= 0 and not _ALL_TRANSLATED.search(end))
 
 
+def _call(body: bytes) -> bool:
+    end = body.rfind(b" key=")
+    return _is_end_cut(body[end:]) if end >= 0 else b" ppid=" in body or not _OLD_CALL.search(body)
+
+
+def _path(body: bytes) -> bool:
+    item = parse_item(body)
+    return item is None or (not item.kind and not _OLD_PATH.match(body))
+
+
+@lru_cache(maxsize=1024)
 def _cwd(body: bytes) -> bool:
     match = _CWD.match(body)
     # The kernel writes hexadecimal only for a space, a quote or a byte outside ASCII.
@@ -98,9 +96,18 @@ def _cwd(body: bytes) -> bool:
     )
 
 
+@lru_cache(maxsize=2048)
+def _title(body: bytes) -> bool:
+    return _TITLE.match(body) is None
+
+
+# By record type; cached where records recur from event to event.
 _CHECKS: Mapping[str, Callable[[bytes], bool]] = {
+    "SYSCALL": _call,
+    "URINGOP": _call,
+    "PATH": _path,
     "CWD": _cwd,
-    "PROCTITLE": lambda body: _TITLE.match(body) is None,
+    "PROCTITLE": _title,
     "EXECVE": lambda body: _WORDS.match(body) is None,
     "OPENAT2": lambda body: _OPEN_HOW.search(body) is None,
     "CONFIG_CHANGE": lambda body: b"op=" in body and _RESULT.search(body) is None,

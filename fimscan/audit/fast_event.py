@@ -16,12 +16,13 @@ from functools import cache, lru_cache
 from fimscan.audit.damage import is_cut
 from fimscan.audit.parsed_call import CALL, OUTCOME, ParsedCall
 from fimscan.audit.paths import Item, parse_item_once
-from fimscan.audit.records import NODE, PARTED_STAMP, parse_line, time_ns_of
+from fimscan.audit.records import BRACKET, NODE, PARTED_STAMP, parse_line, time_ns_of
 from fimscan.audit.syscalls import syscall_name
 from fimscan.model import COMPLETE, AuditEvent, EventId
 
 _MOST_PATHS = 6  # a rename has up to five
 _TEXT_BEFORE = COMPLETE + b"\nSYSCALL "
+_RETURN = ord("\r")
 
 
 def _line(kind: bytes, content: bytes) -> bytes:
@@ -33,7 +34,7 @@ def _paths(kind: bytes) -> bytes:
     """A pattern of PATH lines, numbered from 0."""
     pattern = b""
     for number in reversed(range(_MOST_PATHS)):
-        pattern = rb"(?:" + _line(kind, rb"item=%d [^\n]*" % number) + pattern + rb")?"
+        pattern = rb"(?:" + _line(kind, rb"item=%d [^\n]*+" % number) + pattern + rb")?"
     return pattern
 
 
@@ -41,8 +42,8 @@ def _event(beginning: bytes, call: bytes, cwd: bytes, path: bytes, title: bytes)
     """A pattern of whole events: what may precede ``type=``, then the record types as they are written."""
     return re.compile(
         rb"(" + beginning + rb"(?:" + NODE + rb" )?)type=" + call + rb"( (?:msg=)?audit\(" + PARTED_STAMP + rb"\): )("
-        + CALL + OUTCOME + rb"items=(\d)( ppid=[^\n]*))\n"
-        + _line(cwd, rb"cwd=\"[^\n]*\"") + _paths(path) + _line(title, rb"[^\n]*")
+        + CALL + OUTCOME + rb"items=(\d)( ppid=[^\n]*+))\n"
+        + _line(cwd, rb"cwd=\"[^\n]*\"") + _paths(path) + _line(title, rb"[^\n]*+")
     )  # fmt: skip
 
 
@@ -80,13 +81,13 @@ def whole_event(
             return None
     paths = paths[:announced]
     parsed_items = [*map(_whole_item, paths)]
-    if None in parsed_items or b"(" in cwd or not _is_whole_title(title):
+    if None in parsed_items or BRACKET in cwd or not _is_whole_title(title):
         return None
     if not (translated := _is_whole_process(process)) and (translated is not None or (paths and b"OUID=" in paths[-1])):
         return None
     within = b"\nPATH ".join((cwd, *paths))
     text = b"".join((_TEXT_BEFORE, record, b"\nCWD ", within, b"\nPROCTITLE ", title))
-    if b"\r" in text:
+    if _RETURN in text:
         return None
     event = EventId(time_ns_of(time), int(serial), "" if node is None else node.decode("latin-1"))
     if call is None:
@@ -147,4 +148,4 @@ def _whole_item(body: bytes) -> Item | None:
     Cached like :func:`~fimscan.audit.paths.parse_item`.
     """
     item = parse_item_once(body)
-    return item if item is not None and item.kind and not (b"(" in body and b"audit(" in body) else None
+    return item if item is not None and item.kind and not (BRACKET in body and b"audit(" in body) else None

@@ -18,16 +18,16 @@ from fimscan.audit.syscalls import CALLS, URING_OPERATIONS, syscall_name
 from fimscan.audit.uring import PROCESS
 from fimscan.model import AuditEvent, AuditRecord, EventId
 
-_ARGUMENTS = rb"a0=([0-9a-f]{1,16}) a1=([0-9a-f]{1,16}) a2=([0-9a-f]{1,16}) a3=([0-9a-f]{1,16}) "
-CALL = rb"arch=([0-9a-f]{1,8}) syscall=(\d{1,10}) "
-OUTCOME = rb"success=(yes|no) exit=-?\d+ " + _ARGUMENTS
+_ARGUMENTS = b"".join([rb"a%d=([0-9a-f]{1,16}+) " % number for number in range(4)])
+CALL = rb"arch=([0-9a-f]{1,8}+) syscall=(\d{1,10}+) "
+OUTCOME = rb"success=(yes|no) exit=-?\d++ " + _ARGUMENTS
 """The beginning of a SYSCALL record. Groups: architecture, number; success, ``a0`` to ``a3``."""
 
 _SYSCALL = re.compile(CALL)
 _LATER_OUTCOME = re.compile(rb" " + OUTCOME)
 _USUAL = re.compile(
-    rb"complete\nSYSCALL " + CALL + OUTCOME + rb"items=\d{1,6}( ppid=[^\n]*)\nCWD ([^\n]*)"
-    rb"\nPATH ([^\n]*(?:\nPATH [^\n]*)*)\nPROCTITLE ([^\n]*)\Z"
+    rb"complete\nSYSCALL " + CALL + OUTCOME + rb"items=\d{1,6}+( ppid=[^\n]*+)\nCWD ([^\n]*+)"
+    rb"\nPATH ([^\n]*+(?:\nPATH [^\n]*+)*)\nPROCTITLE ([^\n]*+)\Z"
 )
 
 

@@ -33,9 +33,9 @@ class Item(NamedTuple):
 # The format of the kernel and auditd since 2.6.39 (audit_log_name in kernel/auditsc.c). Any other format is parsed by
 # fields().
 _USUAL = re.compile(
-    rb'item=(\d{1,6}) name=(?:"([^"]*)"|([0-9A-F]+)|\(null\)) inode=(\d{1,20}) (dev=[0-9a-f]{1,4}:[0-9a-f]{1,6}'
-    rb" mode=[0-7]{1,8}"
-    rb" ouid=\d+ ogid=\d+ rdev=[0-9a-f:]+ (?:obj=\S+ )?(?:nametype|objtype)=(?:PARENT|CREATE|DELETE|NORMAL|UNKNOWN))"
+    rb'item=(\d{1,6}+) name=(?:"([^"]*+)"|([0-9A-F]++)|\(null\)) inode=(\d{1,20}+) (dev=[0-9a-f]{1,4}+:[0-9a-f]{1,6}+'
+    rb" mode=[0-7]{1,8}+ ouid=\d++ ogid=\d++ rdev=[0-9a-f:]++ (?:obj=\S++ )?"
+    rb"(?:nametype|objtype)=(?:PARENT|CREATE|DELETE|NORMAL|UNKNOWN))"
 )
 
 # Where the 0x1D after it was dropped, the first translation follows at once: "nametype=CREATEOUID=".
@@ -135,6 +135,7 @@ def _identity(dev: int | None, inode: int | None) -> tuple[int, int] | None:
     return (dev, inode) if dev is not None and inode is not None and 0 < inode < 1 << 64 else None
 
 
+_TO_FOLLOW = re.compile(rb"/(?:[./]|\Z)")  # a path that may have components to follow or to drop
 _OF_DESCRIPTORS = (b"/proc/", b"/dev/fd/")  # these name descriptors, not files
 
 
@@ -151,7 +152,7 @@ def resolve(text: bytes, cwd: bytes | None) -> bytes | None:
         path = cwd + b"/" + text
     else:
         return None
-    if b"/." in path or b"//" in path or path[-1:] == b"/":  # has components to follow or to drop
+    if _TO_FOLLOW.search(path):
         followed = _followed(text, [part for part in cwd.split(b"/") if part])
         if followed is None:
             return None

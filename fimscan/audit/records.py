@@ -29,14 +29,19 @@ OF_KERNEL = frozenset({
     "BPRM_FCAPS", "CAPSET", "OBJ_PID", "IPC", "EOE", "NETFILTER_CFG", "KERN_MODULE", "FANOTIFY", "BPF",
 })  # fmt: skip
 
-NODE = rb"node=(\S{1,255})"
-STAMP = rb"\d{1,11}\.\d{3}:\d{1,10}"
-PARTED_STAMP = rb"(\d{1,11}\.\d{3}):(\d{1,10})"
+# Repetitions are possessive (``*+``) wherever what follows cannot be part of them: without backtracking, they match the
+# same faster, and above all fail faster.
+NODE = rb"node=(\S{1,255}+)"
+STAMP = rb"\d{1,11}+\.\d{3}:\d{1,10}+"
+BRACKET = ord("(")
+"""A byte of the header of every record. A byte is found in a body much faster as a number than as ``bytes``."""
+
+PARTED_STAMP = rb"(\d{1,11}+\.\d{3}):(\d{1,10}+)"
 """The same as :data:`STAMP`, with two groups: ``SEC.MS`` and the serial."""
-HEADER = rb"(?:" + NODE + rb" )?type=([\w\[\]]{1,64}) (?:msg=)?audit\((" + STAMP + rb")\):? ?"
+HEADER = rb"(?:" + NODE + rb" )?type=([\w\[\]]{1,64}+) (?:msg=)?audit\((" + STAMP + rb")\):? ?"
 """Groups: node, type, ``SEC.MS:SERIAL``. (Before auditd 2.0, its own records had no colon.)"""
 
-USUAL_LINES = re.compile(rb"(?m)^" + HEADER + rb"([^\n]*)(?:\n|\Z)")
+USUAL_LINES = re.compile(rb"(?m)^" + HEADER + rb"([^\n]*+)\n?")
 """Matches the records in a block of lines; groups are those of :data:`HEADER`, and the body."""
 
 
@@ -46,7 +51,7 @@ def _relayed_lines() -> re.Pattern[bytes]:
 
     Compiled on first use, which takes a while.
     """
-    return re.compile(rb"(?m)^" + PREFIX + HEADER + rb"([^\n]*)(?:\n|\Z)")
+    return re.compile(rb"(?m)^" + PREFIX + HEADER + rb"([^\n]*+)\n?")
 
 
 @cache

@@ -22,7 +22,7 @@ _NEAR_NS = 60_000_000_000
 _COPIED_FIELDS = (b"auid", b"tty", b"ses", b"comm", b"exe")
 
 # The order of fields in the kernel's records, and in those that fimscan converts from laurel's logs.
-_IDS = {kind: re.compile(rb"\n%b [^\n]*? ppid=(\d+) pid=(\d+) " % kind.encode()) for kind in ("URINGOP", "SYSCALL")}
+_IDS = re.compile(rb" ppid=(\d+) pid=(\d+) ")
 
 _Process = tuple[str, bytes, bytes]  # node, ppid, pid
 _Neighbour = tuple[EventId, Mapping[bytes, bytes]]
@@ -39,13 +39,13 @@ def with_processes(events: Sequence[AuditEvent]) -> tuple[AuditEvent, ...]:
 
     Those of lone io_uring operations get a record with what the events around them say of the process.
     """
-    lone = {event.id: process for event in events if is_lone(event) and (process := _process("URINGOP", event))}
+    lone = {event.id: process for event in events if is_lone(event) and (process := _process(b"\nURINGOP ", event))}
     if not lone:
         return tuple(events)
     wanted = set(lone.values())
     found: dict[_Process, list[_Neighbour]] = {}
     for event in events:
-        process = _process("SYSCALL", event)
+        process = _process(b"\nSYSCALL ", event)
         if process is not None and process in wanted:
             call = next(record for record in event.records if record.type == "SYSCALL")
             found.setdefault(process, []).append((event.id, fields(call.body[call.body.find(b" ppid=") :])))
@@ -61,8 +61,14 @@ def with_processes(events: Sequence[AuditEvent]) -> tuple[AuditEvent, ...]:
     )
 
 
-def _process(kind: str, event: AuditEvent) -> _Process | None:
-    match = _IDS[kind].search(event.text)
+def _process(beginning: bytes, event: AuditEvent) -> _Process | None:
+    """The process that the event's record with this beginning names."""
+    text = event.text
+    start = text.find(beginning)
+    if start < 0:
+        return None
+    end = text.find(b"\n", start + 1)
+    match = _IDS.search(text, start + len(beginning), len(text) if end < 0 else end)
     return (event.id.node, match[1], match[2]) if match else None
 
 

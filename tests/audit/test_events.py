@@ -128,6 +128,17 @@ def test_a_late_record_is_kept_and_names_no_actor() -> None:
     assert accesses(late) == ()
 
 
+def test_a_record_far_too_late_takes_no_access_away(recorded: Callable[[str], bytes]) -> None:
+    """A record that comes after an event was no longer waited for does not replace that event in the same batch."""
+    lines = next(lines for lines in by_event(recorded("programs")) if sum(b"type=PATH" in line for line in lines) == 2)
+    torn = [re.sub(rb"audit\([^)]*\)", b"audit(1700000000.000:1)", line) for line in lines]
+    cwd = next(line for line in torn if b"type=CWD" in line)
+    meanwhile = [b"type=USER_CMD msg=audit(170000000%d.000:9): pid=1\n" % second for second in (4, 8)]
+    rest = [line for line in torn if line is not cwd]
+    (batch,) = read_stream(io.BytesIO(b"".join([*rest, *meanwhile, cwd])))
+    assert [access.event.serial for access in batch.accesses] == [1]
+
+
 @pytest.mark.parametrize("between", ["an event in one piece", "a record of user space"])
 def test_both_parts_of_an_event_given_up_too_early_are_incomplete(
     between: str, recorded: Callable[[str], bytes]
