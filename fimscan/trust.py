@@ -62,7 +62,8 @@ def _problem_of(path: bytes, status: os.stat_result, *, is_last: bool, alone: bo
     is_sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
     if is_sticky and not (alone or is_last):
         return None
-    if not _others_may_write(path, status):
+    is_device = stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)  # writing to it does not alter the file
+    if is_device or not _others_may_write(path, status):
         return None
     shown, mode = os.fsdecode(path), stat.S_IMODE(status.st_mode)
     if is_sticky:

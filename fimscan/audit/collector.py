@@ -183,10 +183,11 @@ class Collector:
                 stop = end if stop < 0 else stop
                 self._unusual(block[place:stop], base + place)
                 place = min(stop + 1, end)
-                if blank := _BLANK.match(block, place):
-                    place = blank.end()
-                if self._damaged_count >= MOST_DAMAGED and self._journal is None:
-                    place = self._skip_damaged(block, place)
+                if self._journal is None:  # there, a blank line ends an entry
+                    if blank := _BLANK.match(block, place):
+                        place = blank.end()
+                    if self._damaged_count >= MOST_DAMAGED:
+                        place = self._skip_damaged(block, place)
             if self._count >= self._batch_events:  # where the file is not a log, every line is damaged and counted
                 self._position = base + place
                 yield self.batch(more=True)

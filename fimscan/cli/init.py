@@ -85,7 +85,9 @@ def _template(db_url: str | None, watches: tuple[str, ...]) -> str:
 
 def _set_watches(document: Any, paths: list[str]) -> None:
     """Replace the example's watches. The first one keeps its comments; the others have a path only."""
-    before = document["evidence"].value.body  # tomlkit: comments before [[watch]] belong to the previous section
+    names = list(document)
+    # tomlkit: comments before [[watch]] belong to the previous section.
+    before = document[names[names.index("watch") - 1]].value.body
     before[:] = [item for item in before if item[1].as_string().strip() != _EXAMPLE]
     sections = document["watch"]
     first = sections[0]

@@ -22,7 +22,7 @@ def disk(cli: Cli) -> Iterator[Path]:
     """A small file system of its own for the database."""
     mounted = cli.root / "disk"
     mounted.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", mounted], check=False).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "none", mounted], check=False).returncode:
         pytest.skip("file systems cannot be mounted here")
     cli.config.write_text(cli.config.read_text().replace(str(cli.database), str(mounted / "fim.db")))
     yield mounted

@@ -77,7 +77,7 @@ def test_a_key_of_somebody_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
     load_or_create_key(str(path))
     os.chown(path, 65534, 65534)
-    with pytest.raises(InputError, match="belongs to uid 65534"):
+    with pytest.raises(InputError, match=r"belongs to .*uid 65534"):
         load_or_create_key(str(path))
 
 
@@ -115,7 +115,7 @@ def test_a_fifo_in_the_keys_place_does_not_hang(tmp_path: Path) -> None:
 def test_a_key_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     """Where no key can be made, the message names the place and the reason."""
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises((OutputError, InputError), match=r"signing key .*/file/key\.pem: Not a directory"):
+    with pytest.raises((OutputError, InputError), match=r"signing key .*/file/key\.pem.* Not a directory"):
         load_or_create_key(str(tmp_path / "file" / "key.pem"))
     with pytest.raises(OutputError, match=r"cannot create the signing key /proc/key\.pem"):
         load_or_create_key("/proc/key.pem")

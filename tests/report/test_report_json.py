@@ -407,6 +407,8 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
         "unreadable": [],
         "opened_unmodified": [],
         "configuration": {"from": None, "to": None, "weaker": False, "changes": []},
+        "host_events": [],
+        "controls": [],
     }
     assert list(document["changes"][0]["attribution"]["actors"][0]) == list(actor)
 
