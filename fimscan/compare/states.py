@@ -56,10 +56,8 @@ _NAMES, _VALUES = [name for name, _ in _PLAIN], attrgetter(*(attribute for _, at
 def same_content(before: FileState, after: FileState) -> bool:
     """Whether every digest that both states have is equal (and, without a common one, whether the sizes are)."""
     old = {digest.algorithm: digest.value for digest in before.digests}
-    common = [digest for digest in after.digests if digest.algorithm in old]
-    if not common:
-        return before.size == after.size
-    return all(old[digest.algorithm] == digest.value for digest in common)
+    common = [digest.value == old[digest.algorithm] for digest in after.digests if digest.algorithm in old]
+    return all(common) if common else before.size == after.size
 
 
 def differences(before: FileState, after: FileState) -> tuple[str, ...]:
@@ -121,5 +119,5 @@ def change_of(
         changed = tuple([name for name in changed if name not in expected])
     if not changed:
         return None
-    kind = ChangeKind.MODIFIED if _OF_CONTENT & set(changed) else ChangeKind.ATTRIBUTES
+    kind = ChangeKind.ATTRIBUTES if _OF_CONTENT.isdisjoint(changed) else ChangeKind.MODIFIED
     return _make_change(kind=kind, before=before, after=after, changed=changed, window=window)

@@ -208,7 +208,7 @@ def rank_of(finding: Finding, facts: Facts) -> Rank:
         level=Level.LOOK if deciding else Level.WAVE,
         reasons=reasons,
         deciding=deciding,
-        nature=_nature(finding),
+        nature=nature_of(finding.change),
         place=place if RankReason.PLACE in signs else None,
         accounts=accounts,
     )
@@ -259,10 +259,6 @@ def _superusers(finding: Finding) -> tuple[str, ...]:
     return tuple(fact.subject.decode("utf-8", "surrogateescape") for fact in facts if _is_new_superuser(fact))
 
 
-def _nature(finding: Finding) -> Nature:
-    return nature_of(finding.change)
-
-
 def _is_loud(severity: Severity | None) -> bool:
     return severity in ("critical", "high")
 
@@ -275,7 +271,7 @@ def _signs(  # what is known of one change
     place: Place | None,
     facts: Facts,
 ) -> _Signs:
-    nature = nature_of(change)
+    path, nature = change.path, nature_of(change)
     excuse = _excuse(attribution, provenance, nature, facts)
     yield from _signs_of_answer(attribution, facts)
     if change.breach is not None:
@@ -285,16 +281,16 @@ def _signs(  # what is known of one change
         yield from _signs_of_mode(change, excuse)
     if change.kind is not ChangeKind.REMOVED and nature is Nature.CONTENT:
         yield from _signs_of_content(change, excuse, severity)
-    if change.path in facts.newcomers and nature is Nature.CONTENT:
+    if path in facts.newcomers and nature is Nature.CONTENT:
         yield RankReason.NEWCOMER, _is_loud(severity) and not excuse.content
-    if change.path in BACKUPS:
+    if path in BACKUPS:
         yield RankReason.BACKUP, False
     elif place is not None:
         yield from _signs_of_place(change, attribution, place, nature, excuse)
     if severity == "critical":
         excused = excuse.content if nature is Nature.CONTENT else excuse.mode
         is_directory = change.state.kind is FileKind.DIRECTORY and nature is Nature.CONTENT
-        matters = nature <= Nature.ATTRIBUTES and change.path not in BACKUPS
+        matters = nature <= Nature.ATTRIBUTES and path not in BACKUPS
         yield RankReason.CRITICAL_WATCH, matters and not excused and not is_directory
     if nature is Nature.INODE:
         yield RankReason.SAME_CONTENT, False
