@@ -56,8 +56,6 @@ Packed: TypeAlias = tuple[Any, ...]
 
 _NUMBERS = slice(FIELDS.index("dev"), FIELDS.index("ctime_ns") + 1)
 _FIRST_DIGEST = FIELDS.index(ALGORITHMS[0])
-_DIGESTS = slice(_FIRST_DIGEST, _FIRST_DIGEST + len(ALGORITHMS))
-_AFTER_DIGESTS = slice(_DIGESTS.stop, len(FIELDS))
 _KINDS = {kind.value: kind for kind in FileKind}
 _STRINGS = slice(FIELDS.index("link_target"), FIELDS.index("xattr_digest") + 1)
 _XATTRS, _FLAGS = FIELDS.index("xattrs"), FIELDS.index("flags")
@@ -116,8 +114,8 @@ def pack(state: FileState) -> Packed:
 
 def unpack(packed: Packed) -> FileState:
     """The inverse of :func:`pack`."""
-    path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns = packed[:_FIRST_DIGEST]
-    link_target, xattr_digest, xattrs, flags, read_start_ns, read_end_ns, prefix = packed[_AFTER_DIGESTS]
+    path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns, *rest = packed
+    link_target, xattr_digest, xattrs, flags, read_start_ns, read_end_ns, prefix, *_ = rest[len(ALGORITHMS) :]
     return _make_state(
         path=path,
         kind=_KINDS[kind],
@@ -130,7 +128,7 @@ def unpack(packed: Packed) -> FileState:
         size=size,
         mtime_ns=mtime_ns,
         ctime_ns=ctime_ns,
-        digests=_digests(packed[_DIGESTS]),
+        digests=_digests(rest),
         link_target=link_target,
         xattr_digest=xattr_digest,
         xattrs=load_xattrs(xattrs) if xattrs else None if xattrs is None else (),
@@ -147,5 +145,6 @@ def _in_slots(digests: Sequence[Digest]) -> tuple[bytes | None, ...]:
 
 
 def _digests(slots: Sequence[bytes | None]) -> tuple[Digest, ...]:
-    taken = zip(ALGORITHMS, slots, strict=True)
+    """The digests that were taken; ``slots`` begin with one for each algorithm."""
+    taken = zip(ALGORITHMS, slots)  # noqa: B905  # other values may follow
     return tuple([_make_digest(algorithm=name, value=value) for name, value in taken if value is not None])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from operator import attrgetter
+from functools import lru_cache
+from operator import attrgetter, ne
 
 from fimscan.fast_values import maker
 from fimscan.model import Change, ChangeKind, FileKind, FileState, Window
@@ -55,10 +56,8 @@ _NAMES, _VALUES = [name for name, _ in _PLAIN], attrgetter(*(attribute for _, at
 def same_content(before: FileState, after: FileState) -> bool:
     """Whether every digest that both states have is equal (and, without a common one, whether the sizes are)."""
     old = {digest.algorithm: digest.value for digest in before.digests}
-    common = [digest for digest in after.digests if digest.algorithm in old]
-    if not common:
-        return before.size == after.size
-    return all(old[digest.algorithm] == digest.value for digest in common)
+    common = [digest.value == old[digest.algorithm] for digest in after.digests if digest.algorithm in old]
+    return all(common) if common else before.size == after.size
 
 
 def differences(before: FileState, after: FileState) -> tuple[str, ...]:
@@ -66,17 +65,24 @@ def differences(before: FileState, after: FileState) -> tuple[str, ...]:
 
     Flags differ only if both states have them recorded.
     """
-    values = zip(_NAMES, _VALUES(before), _VALUES(after), strict=True)
-    found = {name for name, old, new in values if old != new}
-    if "xattr" in found:
-        found = found - {"xattr"} | _named_xattrs(before, after)
-    if "flags" in found and (before.flags is None or after.flags is None):
-        found.remove("flags")
+    differing = tuple(map(ne, _VALUES(before), _VALUES(after)))
+    is_file = before.kind is after.kind is FileKind.FILE
+    named = _listed(differing, is_content=is_file and not same_content(before, after))
+    if "xattr" in named:
+        found = {*named} - {"xattr"} | _named_xattrs(before, after)
+        named = tuple([name for name in FIELDS if name in found])
+    if "flags" in named and (before.flags is None or after.flags is None):
+        named = tuple([name for name in named if name != "flags"])
     if before.kind is after.kind is FileKind.DIRECTORY:
-        found &= _OF_DIRECTORIES | _OF_XATTRS
-    elif before.kind is after.kind is FileKind.FILE and not same_content(before, after):
-        found.add("content")
-    return tuple([name for name in FIELDS if name in found])
+        return tuple([name for name in named if name in _OF_DIRECTORIES or name in _OF_XATTRS])
+    return named
+
+
+@lru_cache(maxsize=1024)  # most files of an upgrade differ in the same fields
+def _listed(differing: tuple[bool, ...], *, is_content: bool) -> tuple[str, ...]:
+    """The names of :data:`FIELDS` in order: those of :data:`_PLAIN` that differ, and the content."""
+    found = {name for name, differs in zip(_NAMES, differing, strict=True) if differs}
+    return tuple([name for name in FIELDS if name in found or (is_content and name == "content")])
 
 
 def _named_xattrs(before: FileState, after: FileState) -> set[str]:
@@ -113,5 +119,5 @@ def change_of(
         changed = tuple([name for name in changed if name not in expected])
     if not changed:
         return None
-    kind = ChangeKind.MODIFIED if _OF_CONTENT & set(changed) else ChangeKind.ATTRIBUTES
+    kind = ChangeKind.ATTRIBUTES if _OF_CONTENT.isdisjoint(changed) else ChangeKind.MODIFIED
     return _make_change(kind=kind, before=before, after=after, changed=changed, window=window)

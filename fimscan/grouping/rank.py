@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -202,15 +203,22 @@ def rank_of(finding: Finding, facts: Facts) -> Rank:
     accounts = tuple(dict.fromkeys((*facts.superusers.get(path, ()), *_superusers(finding))))
     if accounts:
         signs[RankReason.SUPERUSER] = True
-    deciding = sum(signs.values())
+    reasons, deciding = _in_order(tuple(signs.items()))
     return Rank(
         level=Level.LOOK if deciding else Level.WAVE,
-        reasons=tuple(sorted(signs, key=lambda reason: (not signs[reason], _ORDER[reason]))),
+        reasons=reasons,
         deciding=deciding,
-        nature=_nature(finding),
+        nature=nature_of(finding.change),
         place=place if RankReason.PLACE in signs else None,
         accounts=accounts,
     )
+
+
+@lru_cache(maxsize=1024)  # most changes of a report share theirs with others
+def _in_order(signs: tuple[tuple[RankReason, bool], ...]) -> tuple[tuple[RankReason, ...], int]:
+    """(the reasons, those first that make a change stand out; how many do)."""
+    ordered = sorted(signs, key=lambda sign: (not sign[1], _ORDER[sign[0]]))
+    return tuple([reason for reason, _ in ordered]), sum(decides for _, decides in ordered)
 
 
 def urgency(finding: Finding, found: Rank) -> tuple[object, ...]:
@@ -245,12 +253,10 @@ def _is_new_superuser(fact: TextFact) -> bool:
 
 def _superusers(finding: Finding) -> tuple[str, ...]:
     """The new accounts with uid 0, where the text is known."""
-    facts = () if finding.text is None else finding.text.facts
+    if finding.text is None:
+        return ()
+    facts = finding.text.facts
     return tuple(fact.subject.decode("utf-8", "surrogateescape") for fact in facts if _is_new_superuser(fact))
-
-
-def _nature(finding: Finding) -> Nature:
-    return nature_of(finding.change)
 
 
 def _is_loud(severity: Severity | None) -> bool:
@@ -265,25 +271,26 @@ def _signs(  # what is known of one change
     place: Place | None,
     facts: Facts,
 ) -> _Signs:
-    nature = nature_of(change)
+    path, nature = change.path, nature_of(change)
     excuse = _excuse(attribution, provenance, nature, facts)
     yield from _signs_of_answer(attribution, facts)
     if change.breach is not None:
         yield RankReason.LOG_BREACH, True
     yield from _signs_of_package(attribution, provenance, nature, excuse, severity)
-    yield from _signs_of_mode(change, excuse)
+    if _has_other_rights(change):
+        yield from _signs_of_mode(change, excuse)
     if change.kind is not ChangeKind.REMOVED and nature is Nature.CONTENT:
         yield from _signs_of_content(change, excuse, severity)
-    if change.path in facts.newcomers and nature is Nature.CONTENT:
+    if path in facts.newcomers and nature is Nature.CONTENT:
         yield RankReason.NEWCOMER, _is_loud(severity) and not excuse.content
-    if change.path in BACKUPS:
+    if path in BACKUPS:
         yield RankReason.BACKUP, False
     elif place is not None:
         yield from _signs_of_place(change, attribution, place, nature, excuse)
     if severity == "critical":
         excused = excuse.content if nature is Nature.CONTENT else excuse.mode
         is_directory = change.state.kind is FileKind.DIRECTORY and nature is Nature.CONTENT
-        matters = nature <= Nature.ATTRIBUTES and change.path not in BACKUPS
+        matters = nature <= Nature.ATTRIBUTES and path not in BACKUPS
         yield RankReason.CRITICAL_WATCH, matters and not excused and not is_directory
     if nature is Nature.INODE:
         yield RankReason.SAME_CONTENT, False
@@ -354,12 +361,15 @@ def _signs_of_package(
             yield RankReason.SHIPPED_ELSEWHERE, True
 
 
+def _has_other_rights(change: Change) -> bool:
+    before, after = change.before, change.after
+    return before is None or after is None or _RIGHTS(before) != _RIGHTS(after)
+
+
 def _signs_of_mode(change: Change, excuse: _Excuse) -> _Signs:
     """Rights that the file gained. A moved file brings its own along."""
     after, before = change.after, change.before
     if after is None:
-        return
-    if before is not None and _RIGHTS(before) == _RIGHTS(after):
         return
     old = before.mode if before is not None and before.kind is after.kind else 0
     gained = after.mode & ~old

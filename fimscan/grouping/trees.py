@@ -145,8 +145,9 @@ def _with_login(actor: Actor, other: Actor) -> Actor:
 
 def precedes(actor: Actor, other: Actor) -> bool:
     """Whether a record is earlier than another one. Those of the same moment have an order as well."""
-    if actor.moment != other.moment:
-        return actor.moment < other.moment
+    mine, theirs = actor.moment, other.moment
+    if mine != theirs:
+        return mine < theirs
     return actor != other and repr(actor) < repr(other)
 
 

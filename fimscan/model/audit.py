@@ -208,9 +208,8 @@ class Actor(NamedTuple):
     @property
     def moment(self) -> int:
         """When it was seen, as a number that also orders events of the same time; 0 if unknown."""
-        if self.event is not None:
-            return self.event.moment
-        return self.time_ns or 0
+        event = self.event
+        return (self.time_ns or 0) if event is None else event.moment
 
 
 #: One call for all fields: this is asked for every access that concerns a change.

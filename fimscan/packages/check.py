@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fimscan.fast_values import replacer
 from fimscan.model import FileKind, FileState, PackageAnswer, PackageReason, PackageReport
@@ -63,7 +64,13 @@ def check_paths(questions: Sequence[PackageQuestion], sources: PackageSources) -
     records = PythonRecords(directories, paths)
     activity = DpkgActivity(directories) if any(question.window for question in questions) else None
     reader = _Reader(sources)
-    answers = [_answer(question, real[question.path], findings, records, activity, reader) for question in questions]
+    # What is known of every path, whoever owns it.
+    common = Background(
+        reason=next((found.reason for found in findings if found.reason is not None), None),
+        is_complete=all(found.is_complete and found.reason is None for found in findings),
+    )
+    databases = _Databases(findings, records, activity, common)
+    answers = [_answer(question, real[question.path], databases, reader) for question in questions]
     if sources.keep_digests:
         reader.known.save()
     problems = [problem for found in findings for problem in found.problems] + records.problems + reader.problems
@@ -104,25 +111,28 @@ def _ask(wanted: Wanted, directories: Directories, sources: PackageSources) -> t
     return found, names
 
 
-def _answer(
-    question: PackageQuestion,
-    path: bytes,
-    findings: Sequence[Findings],
-    records: PythonRecords,
-    activity: DpkgActivity | None,
-    reader: _Reader,
-) -> PackageAnswer:
+class _Databases(NamedTuple):
+    """What was read for all questions; ``common`` is known of every path."""
+
+    findings: Sequence[Findings]
+    records: PythonRecords
+    activity: DpkgActivity | None
+    common: Background
+
+
+def _answer(question: PackageQuestion, path: bytes, databases: _Databases, reader: _Reader) -> PackageAnswer:
+    findings, records, activity, common = databases
     claims = [claim for found in findings for claim in _claims(found, path)]
     if not claims and (claim := records.claim(path)) is not None:
         claims = [claim]
-    if activity is not None and question.window is not None:
+    if claims and activity is not None and question.window is not None:
         claims = [_dated(claim, active=activity.was_active(claim.owner, question.window)) for claim in claims]
     directory = parent(path)
     background = Background(
-        facts=tuple([fact for found in findings for fact in found.facts.get(path, ())]),
-        directory_owners=tuple([name for found in findings for name in found.directories.get(directory, ())]),
-        reason=next((found.reason for found in findings if found.reason is not None), None),
-        is_complete=all(found.is_complete and found.reason is None for found in findings),
+        tuple([fact for found in findings for fact in found.facts.get(path, ())]),
+        tuple([name for found in findings for name in found.directories.get(directory, ())]),
+        common.reason,
+        common.is_complete,
     )
     return judge(question, claims, reader.digests(question.state, path, claims), background)
 
@@ -156,7 +166,7 @@ class _Reader:
 
     def digests(self, state: FileState | None, path: bytes, claims: Sequence[Claim]) -> Digests:
         """What deciding takes of the recorded digests and those of the file as it is."""
-        needed = needed_algorithms(claims, state)
+        needed = needed_algorithms(claims, state) if claims else None
         if state is None or not needed:
             return {}
         recorded = recorded_digests(state)

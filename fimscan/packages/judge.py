@@ -36,6 +36,7 @@ _MOST_OWNERS = 8
 _make_answer, _altered = maker(PackageAnswer), replacer(PackageAnswer)
 _ORDER = (PackageClass.AS_SHIPPED, PackageClass.UNKNOWN, PackageClass.NOT_AS_SHIPPED)
 _OTHER_MANAGERS = {b"/snap/": "snap", b"/var/lib/snapd/snap/": "snap", b"/var/lib/flatpak/": "flatpak"}
+_THEIR_DIRECTORIES = tuple(_OTHER_MANAGERS)
 
 Digests = Mapping[str, bytes] | PackageReason
 """The digests of a file by algorithm, or why they could not be had."""
@@ -191,7 +192,7 @@ def _attributes(state: FileState, proof: Expected) -> Iterator[str]:
 
 
 def _without_owner(question: PackageQuestion, background: Background) -> PackageAnswer:
-    for prefix, manager in _OTHER_MANAGERS.items():
+    for prefix, manager in _OTHER_MANAGERS.items() if question.path.startswith(_THEIR_DIRECTORIES) else ():
         if question.path.startswith(prefix):
             name = question.path.removeprefix(prefix).partition(b"/")[0].decode("utf-8", "backslashreplace")
             return PackageAnswer(

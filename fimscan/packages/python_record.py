@@ -17,6 +17,7 @@ from contextlib import suppress
 from fimscan.model import FileKind, PackageOwner, PackageProof, PackageReason
 from fimscan.packages.claims import Claim, Expected
 from fimscan.packages.files import Directories, below, read_regular
+from fimscan.paths import parent
 
 _ALGORITHMS = {"sha256": 32, "sha384": 48, "sha512": 64}
 _LIBRARIES = (b"site-packages", b"dist-packages")
@@ -81,28 +82,33 @@ class PythonRecords:
         self._directories = directories
         self._wanted = wanted
         self._known: dict[bytes, dict[bytes, Claim]] = {}
+        self._around: dict[bytes, tuple[bytes, ...]] = {}  # the libraries that concern a directory
 
     def claim(self, path: bytes) -> Claim | None:
         """The claim on a canonical path; ``None`` if no distribution has it."""
-        for library in self._libraries(path):
+        directory = parent(path)
+        libraries = self._around.get(directory)
+        if libraries is None:
+            libraries = self._around[directory] = tuple(self._libraries(directory))
+        for library in libraries:
             if library not in self._known:
                 self._known[library] = self._read(library)
             if (found := self._known[library].get(path)) is not None:
                 return found
         return None
 
-    def _libraries(self, path: bytes) -> Iterator[bytes]:
-        """The directories of libraries whose distributions are asked about a path: around it, or beside its ``bin``.
+    def _libraries(self, directory: bytes) -> Iterator[bytes]:
+        """The directories of libraries whose distributions are asked about a file: around it, or beside its ``bin``.
 
         No others: a RECORD can name any file of the system.
         """
-        parts = path.split(b"/")
-        for number, part in enumerate(parts[:-1]):
+        parts = directory.split(b"/")
+        for number, part in enumerate(parts):
             if part in _LIBRARIES:
                 yield b"/".join(parts[: number + 1])
                 return
-        if len(parts) > 2 and parts[-2] == b"bin":
-            prefix = b"/".join(parts[:-2])
+        if len(parts) > 1 and parts[-1] == b"bin":
+            prefix = b"/".join(parts[:-1])
             with suppress(OSError):
                 for name in sorted(os.listdir(below(self._directories.root, prefix + b"/lib"))):
                     if _PYTHON.match(name):

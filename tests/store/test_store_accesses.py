@@ -104,6 +104,22 @@ def test_the_records_of_an_event_are_the_lines_of_the_log(database: Database, ba
         assert store.records(session, EventId(1, 1)) == ()
 
 
+def test_many_events_are_located_at_once_and_each_has_its_own_records(
+    database: Database, batches: list[AuditBatch]
+) -> None:
+    """Events may share a time; one that is not stored has no records, whatever has the same time."""
+    add(database, batches)
+    events = [event for batch in batches for event in batch.events if batch.accesses]
+    missing = events[0].id._replace(serial=1)
+    with database.read() as session:
+        reader = store.RecordReader(session)
+        reader.locate([missing, *(event.id for event in events)])
+        stored = {event.id: store.records(session, event.id) for event in events}
+        assert {event.id: reader.records(event.id) for event in events} == stored
+        assert any(stored.values())
+        assert reader.records(missing) == ()
+
+
 def test_numbers_beyond_63_bits_survive(database: Database) -> None:
     """Some network file systems use the upper half of inode numbers."""
     inode = 2**64 - 5

@@ -50,9 +50,10 @@ def _lineages(session: Session, actors: Iterable[Actor]) -> Mapping[object, Line
     """
     first: dict[object, Actor] = {}
     for actor in actors:
-        known = first.get(process_key(actor))
+        key = process_key(actor)
+        known = first.get(key)
         if known is None or actor.moment < known.moment:
-            first[process_key(actor)] = actor
+            first[key] = actor
     wanted = sorted(first.items(), key=lambda item: (item[1].moment, item[1].pid))[:_MOST_PROCESSES]
     records = _Records(session)
     records.load(actor for _, actor in wanted)

@@ -96,6 +96,7 @@ def _diff(
     config: Config | None,
 ) -> Diff:
     start, end = span
+    window = Window(after_ns=start.started_ns, before_ns=end.finished_ns or end.started_ns)
     loaded = files.versions_between(session, start.id, end.id)
     touched = _by_path(loaded)
     changes = []
@@ -111,7 +112,7 @@ def _diff(
         path_history = PathHistory.of(accepted, versions, after, end.id)
         if path_history.is_followed:
             logs[path_history.is_same_file] += 1
-        change = path_history.change(Window(after_ns=start.started_ns, before_ns=end.finished_ns or end.started_ns))
+        change = path_history.change(window)
         if change is not None:
             changes.append(change)
     steps = [

@@ -104,6 +104,7 @@ class _Explainer:
         self._programs: dict[tuple[bytes, int], tuple[Program, files.Version | None]] = {}
         self._decisions = Decisions(session, {finding.change.path for finding in findings})
         self._events = access_store.RecordReader(session)
+        self._events.locate(event for finding in findings for event in _events_shown(finding))
         self._logins: dict[object, list[AuditRecord]] = {}
 
     def explained(self, finding: Finding) -> Explanation:
@@ -161,16 +162,7 @@ class _Explainer:
 
     def _records(self, finding: Finding) -> tuple[bytes, ...]:
         """Return the audit records of the named processes: their events, logins and crashes."""
-        reasoning = finding.attribution.reasoning
-        events: dict[EventId, None] = {}
-        for actor in finding.attribution.actors:
-            if actor.event is not None:
-                events[actor.event] = None
-        for ruling in reasoning.rulings if reasoning else ():
-            if ruling.why.names:
-                events.update(dict.fromkeys(ruling.events))
-        shown = sorted(events, reverse=True)[:_EVENTS_SHOWN]
-        records = [record for event in sorted(shown) for record in self._events.records(event)]
+        records = [record for event in _events_shown(finding) for record in self._events.records(event)]
         for actor in finding.attribution.actors:
             records += self._facts(actor)
         return tuple(dict.fromkeys(map(audit.line_of, records)))
@@ -184,6 +176,16 @@ class _Explainer:
         if key not in self._logins:
             self._logins[key] = fact_store.records(self._session, actor)
         return self._logins[key]
+
+
+def _events_shown(finding: Finding) -> list[EventId]:
+    """The events of the named processes whose records are shown, in order: the last ones of very many."""
+    reasoning = finding.attribution.reasoning
+    events = {actor.event for actor in finding.attribution.actors if actor.event is not None}
+    for ruling in reasoning.rulings if reasoning else ():
+        if ruling.why.names:
+            events.update(ruling.events)
+    return sorted(events)[-_EVENTS_SHOWN:]
 
 
 def _reading(scans: Iterable[Scan], time_ns: int) -> int | None:

@@ -28,10 +28,10 @@ def newcomers(session: Session, findings: Iterable[Finding]) -> frozenset[bytes]
     for row in findings:
         if row.severity in _LOUD and row.change.after is not None and nature_of(row.change) is Nature.CONTENT:
             path = row.change.path
-            written.setdefault(parent(path), []).extend((path, *deed) for deed in _deeds(row))
-    written = {directory: deeds for directory, deeds in written.items() if deeds}
-    if len(written) > _MOST:
-        return frozenset()
+            for deed in _deeds(row):
+                written.setdefault(parent(path), []).append((path, *deed))
+            if len(written) > _MOST:
+                return frozenset()
     return frozenset(path for directory, deeds in written.items() for path in _new_in(session, directory, deeds))
 
 

@@ -100,7 +100,7 @@ def _answered(
     findings: Sequence[Finding], sources: PackageSources, lineages: Mapping[object, Lineage]
 ) -> tuple[tuple[Finding, ...], PackageReport]:
     """The findings with the answers; as they are if there is no database of packages."""
-    asked = sorted((row for row in findings if is_within(row.change.path, sources.root)), key=_order)
+    asked = sorted([row for row in findings if is_within(row.change.path, sources.root)], key=_order)
     report = check_paths([_question(row, lineages, sources.root) for row in asked], sources)
     if not report.databases:
         return tuple(findings), report
@@ -128,7 +128,7 @@ def _question(finding: Finding, lineages: Mapping[object, Lineage], root: bytes)
     return _make_question(
         path=change.path.removeprefix(root.rstrip(b"/")),
         state=change.after,
-        writers=tuple(_lineage(actor, lineages) for actor in _writers(last)),
+        writers=tuple([_lineage(actor, lineages) for actor in _writers(last)]),
         # An installation in an earlier step has no part in what was written since.
         window=change.window if last is None else last.change.window,
     )
@@ -136,14 +136,16 @@ def _question(finding: Finding, lineages: Mapping[object, Lineage], root: bytes)
 
 def _last_written(finding: Finding) -> Finding | None:
     """The step in which the present content was written; ``None`` if only attributes changed."""
-    return next((step for step in reversed(finding.steps or (finding,)) if _is_written(step.change)), None)
+    if not finding.steps:
+        return finding if _is_written(finding.change) else None
+    return next((step for step in reversed(finding.steps) if _is_written(step.change)), None)
 
 
-def _writers(last: Finding | None) -> Iterable[Actor]:
+def _writers(last: Finding | None) -> Sequence[Actor]:
     """The processes that are known to have written the present content; of candidates, nothing can be said."""
     if last is None or last.change.after is None or last.attribution.verdict not in _NAMED:
         return ()
-    return (actor for actor in last.attribution.actors if actor.role in _WRITING)
+    return [actor for actor in last.attribution.actors if actor.role in _WRITING]
 
 
 def _is_written(change: Change) -> bool:

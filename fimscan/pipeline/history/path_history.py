@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fimscan import compare
+from fimscan.fast_values import maker
 from fimscan.model import Change, FileKind, Window
 from fimscan.store.files import Version
 
@@ -29,10 +30,8 @@ class PathHistory:
     after: Version | None
     is_retired: bool
 
-    @classmethod
-    def of(
-        cls, accepted: Version | None, versions: Sequence[Version], after: Version | None, scan_id: int
-    ) -> PathHistory:
+    @staticmethod
+    def of(accepted: Version | None, versions: Sequence[Version], after: Version | None, scan_id: int) -> PathHistory:
         """Build it from all versions of a path that began or ended in between, oldest first."""
         later = [v for v in versions if accepted is None or v.first_scan > accepted.first_scan]
         before = accepted
@@ -40,7 +39,7 @@ class PathHistory:
             before = later.pop(0)
         ended = [v for v in versions if v.end_scan is not None and v.end_scan <= scan_id]
         retired = after is None and bool(ended) and ended[-1].retired
-        return cls(accepted=accepted, before=before, later=tuple(later), after=after, is_retired=retired)
+        return _make_history(accepted=accepted, before=before, later=tuple(later), after=after, is_retired=retired)
 
     @property
     def is_followed(self) -> bool:
@@ -71,6 +70,9 @@ class PathHistory:
         if before is None or after is None:
             return None
         return compare.change_of(before, after, window, expected=compare.ROTATION)
+
+
+_make_history = maker(PathHistory)
 
 
 def _is_nothing_new(accepted: Version | None, version: Version) -> bool:

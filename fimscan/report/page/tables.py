@@ -58,30 +58,38 @@ class Answers:
         self.answers = Table()
         self._base_ms = base_ms
         self._known: dict[Hashable, int] = {}
+        self._certain: dict[Hashable, int] = {}
 
     def add(self, attribution: Attribution, change: Change) -> tuple[int, list[Events]]:
         """The number of an answer in the table, and the events of each process that it names."""
-        verdict, actors = attribution.verdict, attribution.actors
-        groups = calls_by_process(actors) if actors else []
-        places = self._processes(groups, attribution, change)
+        groups = calls_by_process(attribution.actors) if attribution.actors else []
+        state = change.state
+        context = (attribution.verdict, change.kind, state.kind, bool(state.size))
+        # What a process is said to have done depends on these alone, unless several wrote one after the other.
+        keys = tuple([(context, tuple([_without_event(actor) for actor in calls])) for calls in groups])
+        if _is_certain(attribution):  # then nothing else is said
+            place = self._certain.get(keys)
+            if place is None:
+                place = self._certain[keys] = self._place(keys, attribution, change)
+        else:
+            place = self._place(keys, attribution, change)
+        return place, [self._events(calls) for calls in groups]
+
+    def _place(self, keys: tuple[Hashable, ...], attribution: Attribution, change: Change) -> int:
         answer = (
-            verdict.value,
+            attribution.verdict.value,
             verdict_code(attribution),
-            introduction(attribution, len(groups)),
-            places,
+            introduction(attribution, len(keys)),
+            self._processes(keys, attribution, change),
             () if _is_certain(attribution) else doubts(attribution, change),
         )
-        return self.answers.place(answer), [self._events(calls) for calls in groups]
+        return self.answers.place(answer)
 
     def process(self, text: ActorText) -> int:
         """The number of a process in the table."""
         return self.processes.place((text.process, text.acts, text.user, text.place, text.command, text.cwd))
 
-    def _processes(self, groups: list[list[Actor]], attribution: Attribution, change: Change) -> tuple[int, ...]:
-        state = change.state
-        context = (attribution.verdict, change.kind, state.kind, bool(state.size))
-        # What a process is said to have done depends on these alone, unless several wrote one after the other.
-        keys = [(context, tuple([_without_event(actor) for actor in calls])) for calls in groups]
+    def _processes(self, keys: tuple[Hashable, ...], attribution: Attribution, change: Change) -> tuple[int, ...]:
         if attribution.verdict is not Verdict.CONTESTED:
             known = [self._known.get(key, -1) for key in keys]
             if -1 not in known:
@@ -120,4 +128,4 @@ def _is_certain(attribution: Attribution) -> bool:
 
 
 def _without_event(actor: Actor) -> tuple[Any, ...]:
-    return (*actor[:_TIME], *actor[_EVENT + 1 :])
+    return actor[:_TIME] + actor[_EVENT + 1 :]
