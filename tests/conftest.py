@@ -29,6 +29,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # What a user was shown last is remembered in files; no test depends on those of the user, or of an earlier run.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="fimscan-state-")
+os.environ["STATE_DIRECTORY"] = os.environ["XDG_STATE_HOME"]
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 _SECONDS = 60

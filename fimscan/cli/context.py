@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 _ADDED, _REMOVED, _CHANGED = 1, 2, 4
 _LINES = 24
-#: Where id and head of the host are stored, if the database is on a server.
-STATE_DIRECTORY = "/var/lib/fimscan"
+#: Where id and head of the host are, if the database is on a server. systemd sets the variable (systemd.exec(5)).
+STATE_DIRECTORY = os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or "/var/lib/fimscan"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -240,7 +240,9 @@ def journal() -> Iterator[Journal]:
     if os.geteuid() != 0 or not os.path.exists("/etc/machine-id"):
         skip("systemd-journald needs root and a machine id")
     made = Journal(f"fimscan{os.getpid()}")
-    process = subprocess.Popen([str(program), made.namespace], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # In a namespace of processes, because elsewhere it switches the kernel's auditing off when it starts.
+    command = ["unshare", "--pid", "--fork", "--kill-child", str(program), made.namespace]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: process.poll() is None and made.socket.exists())
         yield made
