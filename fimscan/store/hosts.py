@@ -85,14 +85,19 @@ def claim(connection: Connection, host: HostIdentity, *, shared: bool, name: str
     return _add(connection, records, host)
 
 
-def names(session: Session) -> frozenset[str]:
-    """All names that the host has and had."""
-    mine = select(_host.c.name, _host.c.current_name).where(_host.c.id == session.host_id)
-    found = {name for row in session.execute(mine) for name in row if name}
-    renamed = select(_event.c.before, _event.c.after).where(
-        _event.c.host_id == session.host_id, _event.c.kind != HostEventKind.IDENTIFIED.value
-    )
-    return frozenset(found.union(*session.execute(renamed).all()))
+def former_names(session: Session) -> list[tuple[str, int]]:
+    """Names that the host had before, each with the time when a new name was found, oldest first.
+
+    Names from before a take-over are not among them: they were another host's.
+    """
+    found: list[tuple[str, int]] = []
+    query = select(_event).where(_event.c.host_id == session.host_id)
+    for event in map(_loaded, session.execute(query.order_by(_event.c.id))):
+        if event.kind is HostEventKind.ADOPTED:
+            found.clear()
+        elif event.kind is HostEventKind.RENAMED:
+            found.append((event.before, event.time_ns))
+    return found
 
 
 def untold(session: Session) -> tuple[list[HostEvent], list[int]]:
@@ -108,12 +113,6 @@ def mark_told(session: Session, numbers: Sequence[int]) -> None:
     """Store that these events were reported."""
     if numbers:
         session.execute(_event.update().where(_event.c.id.in_(numbers)).values(told=True))
-
-
-def events(session: Session) -> list[HostEvent]:
-    """All changes of the host's names and id, oldest first."""
-    query = select(_event).where(_event.c.host_id == session.host_id)
-    return [_loaded(row) for row in session.execute(query.order_by(_event.c.id))]
 
 
 def _loaded(row: Row[Any]) -> HostEvent:
