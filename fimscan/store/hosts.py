@@ -50,16 +50,16 @@ def find(connection: Connection, host: HostIdentity, *, shared: bool, name: str)
     Raises:
         StoreError: the records are those of another host.
     """
-    found = _matching(_records(connection), host)
+    found = _matching(_records(connection), host, shared=shared)
     if found is not None:
         return found.number
     _require_no_other(_records(connection), host, shared=shared, name=name)
     return NO_HOST
 
 
-def is_current(connection: Connection, host: HostIdentity) -> bool:
+def is_current(connection: Connection, host: HostIdentity, *, shared: bool) -> bool:
     """Whether the host has records under its id and its present name, so that nothing has to be written."""
-    found = _matching(_records(connection), host)
+    found = _matching(_records(connection), host, shared=shared)
     return found is not None and (host.id is None or (found.identity, found.name) == (host.id, host.name))
 
 
@@ -75,7 +75,7 @@ def claim(connection: Connection, host: HostIdentity, *, shared: bool, name: str
     ``adopt`` takes over the records of another host: of that name, or with ``""`` of the only one that it can mean.
     """
     records = _records(connection)
-    found = _matching(records, host)
+    found = _matching(records, host, shared=shared)
     if found is not None:
         _update(connection, found, host)
         return found.number
@@ -138,12 +138,14 @@ def _records(connection: Connection) -> list[_Record]:
     ]
 
 
-def _matching(records: Sequence[_Record], host: HostIdentity) -> _Record | None:
+def _matching(records: Sequence[_Record], host: HostIdentity, *, shared: bool) -> _Record | None:
     """The host's own records: by its id, else by its name if those have no id."""
     if host.id is None and host.source is IdSource.NAME:
         return next((record for record in records if record.first_name == host.name), None)
     if host.id is None:  # a reader who cannot read the recorded id
-        named = [record for record in records if record.name == host.name] or list(records)
+        named = [record for record in records if record.name == host.name]
+        if not named and not shared:  # a file has one host, whatever that is called now
+            named = list(records)
         return named[0] if len(named) == 1 else None
     by_id = (record for record in records if record.identity == host.id)
     by_name = (record for record in records if record.identity is None and record.first_name == host.name)
