@@ -9,6 +9,5 @@ service      what systemd is told
 
 from fimscan.scheduler.run import Control, Scheduler
 from fimscan.scheduler.service import ServiceManager
-from fimscan.scheduler.trigger import trigger_of
 
-__all__ = ["Control", "Scheduler", "ServiceManager", "trigger_of"]
+__all__ = ["Control", "Scheduler", "ServiceManager"]

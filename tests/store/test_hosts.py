@@ -195,7 +195,6 @@ def test_own_files_are_known_beside_a_link_and_its_target(tmp_path: Path) -> Non
         assert wanted <= set(map(os.fsdecode, database.own_files))
 
 
-
 # --------------------------------------------------------------------------------------------------------------------
 # The id of this machine
 

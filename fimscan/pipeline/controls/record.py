@@ -5,6 +5,7 @@ Reporting is separate: :func:`report_once` gives a caller what was not reported 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -119,9 +120,12 @@ def report_once(database: Database) -> Iterator[ControlReport]:
 
 
 def store_head(database: Database) -> str | None:
-    """Store the newest head as reported; return the problem, if that fails."""
+    """Store the newest head as reported; return the problem, if that fails.
+
+    With a database on a server, a user without the right to make the directory keeps no head: that is no failure.
+    """
     path = database.head_file
-    if path is None:
+    if path is None or (database.file is None and not _can_be_made(os.path.dirname(path))):
         return None
     with database.read() as session:
         scans = scan_store.all_scans(session)
@@ -132,6 +136,14 @@ def store_head(database: Database) -> str | None:
     finished_ns = newest.finished_ns or newest.started_ns
     known = known_head.KnownHead(head=head, scan=newest.id, finished_ns=finished_ns, host=database.host)
     return known_head.write(path, known)
+
+
+def _can_be_made(directory: str) -> bool:
+    """Whether a directory is there, or this process may create it. Root always may: what hinders it is a failure."""
+    found = directory = os.path.abspath(directory)
+    while found != "/" and not os.path.lexists(found):
+        found = os.path.dirname(found)
+    return found == directory or os.geteuid() == 0 or os.access(found, os.W_OK | os.X_OK)
 
 
 def _known_head(database: Database) -> known_head.KnownHead | None:
