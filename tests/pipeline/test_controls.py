@@ -258,7 +258,7 @@ def scanned(database: Database, config: Config) -> ControlReport:
 class OnServer(Database):
     """A file, used as if it were on a server."""
 
-    file = None  # type: ignore[assignment]
+    file = None
 
 
 def test_the_head_of_a_server_is_stored_where_it_can_be(

@@ -157,7 +157,7 @@ def test_a_reader_without_an_id_gets_no_other_host_of_a_server(server: Connectio
 class OnServer(Database):
     """A file, used as if it were on a server."""
 
-    file = None  # type: ignore[assignment]
+    file = None
 
 
 class MeanwhileRecorded(OnServer):
