@@ -272,6 +272,7 @@ def test_the_head_of_a_server_is_stored_where_it_can_be(
             patched.setattr(os, "geteuid", lambda: 1000)
             patched.setattr(os, "access", lambda *_: False)
             assert record.store_head(server) is None and not directory.exists()
+            record.before_scan(server)
         assert record.store_head(server) is None
         assert server.head_file is not None and os.path.isfile(server.head_file)
         assert directory.stat().st_mode & 0o777 == 0o700

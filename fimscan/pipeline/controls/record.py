@@ -39,7 +39,7 @@ def before_scan(database: Database) -> None:
     known = _known_head(database)
     if known is None:
         return
-    path = database.head_file or ""
+    path = _head_path(database) or ""
     with database.read() as session:
         newest = scan_store.last_finished(session)
         if newest is None:
@@ -120,12 +120,9 @@ def report_once(database: Database) -> Iterator[ControlReport]:
 
 
 def store_head(database: Database) -> str | None:
-    """Store the newest head as reported; return the problem, if that fails.
-
-    With a database on a server, a user without the right to make the directory keeps no head: that is no failure.
-    """
-    path = database.head_file
-    if path is None or (database.file is None and not _can_be_made(os.path.dirname(path))):
+    """Store the newest head as reported; return the problem, if that fails."""
+    path = _head_path(database)
+    if path is None:
         return None
     with database.read() as session:
         scans = scan_store.all_scans(session)
@@ -138,16 +135,23 @@ def store_head(database: Database) -> str | None:
     return known_head.write(path, known)
 
 
-def _can_be_made(directory: str) -> bool:
-    """Whether a directory is there, or this process may create it. Root always may: what hinders it is a failure."""
-    found = directory = os.path.abspath(directory)
+def _known_head(database: Database) -> known_head.KnownHead | None:
+    path = _head_path(database)
+    return None if path is None else known_head.read(path)
+
+
+def _head_path(database: Database) -> str | None:
+    """Where the head is; ``None`` if none is kept.
+
+    With a database on a server, a user may be without the right to write there. Whatever hinders root is a failure.
+    """
+    path = database.head_file
+    if path is None or database.file is not None or os.geteuid() == 0:
+        return path
+    found = os.path.dirname(os.path.abspath(path))
     while found != "/" and not os.path.lexists(found):
         found = os.path.dirname(found)
-    return found == directory or os.geteuid() == 0 or os.access(found, os.W_OK | os.X_OK)
-
-
-def _known_head(database: Database) -> known_head.KnownHead | None:
-    return None if database.head_file is None else known_head.read(database.head_file)
+    return path if os.access(found, os.W_OK | os.X_OK) else None
 
 
 def _store(
