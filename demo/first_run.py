@@ -7,7 +7,10 @@ import os
 import subprocess
 import sys
 
+from fimscan.trust import trust_problem
+
 FIRST_ERROR = 14  # exit codes below it are results, not errors
+UNTRUSTED = 17  # as fimscan's for a configuration
 
 
 def fimscan(arguments: list[str], options: list[str]) -> int:
@@ -27,6 +30,10 @@ def main() -> int:
     if os.path.exists(arguments.config):
         print(f"{arguments.config} exists and says what is monitored; WATCH counts only when it is created.")
     else:
+        # With sudo in a user's checkout, a file of root's would be left behind that neither of them can use.
+        if (problem := trust_problem(arguments.config)) is not None:
+            print(f"{arguments.config} is not created: {problem}", file=sys.stderr)
+            return UNTRUSTED
         code = fimscan(["init", "--watch", arguments.watch, "--quiet"], [*options, "--db", arguments.db])
         if code:
             return code

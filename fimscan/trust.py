@@ -26,7 +26,7 @@ def trust_problem(path: str, *, alone: bool = False) -> str | None:
         alone: nobody else may create names in its directory, not even in a sticky one.
     """
     parts = _names(os.path.join(os.getcwd(), path))
-    found, problem = b"/", _problem_of(b"/", os.lstat("/"), is_last=not parts, alone=False)
+    found, problem = b"/", _problem_of(b"/", os.lstat("/"), left=len(parts), alone=False)
     links = 0
     while problem is None and parts:
         name = parts.pop(0)
@@ -37,7 +37,7 @@ def trust_problem(path: str, *, alone: bool = False) -> str | None:
                 links += 1
                 if links > _MOST_LINKS:
                     return f"{path} leads through too many symbolic links"
-                problem = _owner_problem(here, status)
+                problem = _owner_problem(here, status, left=len(parts))
                 target = os.readlink(here)
                 parts = _names(target) + parts
                 found = b"/" if target.startswith(b"/") else found
@@ -47,7 +47,7 @@ def trust_problem(path: str, *, alone: bool = False) -> str | None:
         except OSError as error:
             return f"{os.fsdecode(here)} cannot be examined: {error.strerror}"
         found = here
-        problem = _problem_of(found, status, is_last=not parts, alone=alone and len(parts) == 1)
+        problem = _problem_of(found, status, left=len(parts), alone=alone and len(parts) == 1)
     return problem
 
 
@@ -55,12 +55,15 @@ def _names(path: str | bytes) -> list[bytes]:
     return [part for part in os.fsencode(path).split(b"/") if part not in (b"", b".")]
 
 
-def _problem_of(path: bytes, status: os.stat_result, *, is_last: bool, alone: bool) -> str | None:
-    """What is wrong with one directory on the way, or with the file itself. ``alone``: it is the file's directory."""
-    if (problem := _owner_problem(path, status)) is not None:
+def _problem_of(path: bytes, status: os.stat_result, *, left: int, alone: bool) -> str | None:
+    """What is wrong with one directory on the way, or with the file itself.
+
+    ``left`` is how many names follow on the way. ``alone``: nobody else may create names in this directory.
+    """
+    if (problem := _owner_problem(path, status, left=left)) is not None:
         return problem
     is_sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
-    if is_sticky and not (alone or is_last):
+    if is_sticky and not (alone or not left):
         return None
     is_device = stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)  # writing to it does not alter the file
     if is_device or not _others_may_write(path, status):
@@ -71,14 +74,28 @@ def _problem_of(path: bytes, status: os.stat_result, *, is_last: bool, alone: bo
     return f"others than its owner may write to {shown} (mode {mode:04o}); run: chmod go-w {shown}"
 
 
-def _owner_problem(path: bytes, status: os.stat_result) -> str | None:
+def _owner_problem(path: bytes, status: os.stat_result, *, left: int) -> str | None:
     us = os.geteuid()
     if status.st_uid in (0, us):
         return None
     shown, owner = os.fsdecode(path), _user_text(status.st_uid)
     if stat.S_ISLNK(status.st_mode):
         return f"{shown} is a symbolic link of {owner}, who can make it point elsewhere; remove it"
-    return f"{shown} belongs to {owner}, who can replace what is in it; run: chown {_user_name(us)} {shown}"
+    problem = f"{shown} belongs to {owner}, who can replace what is in it"
+    if left <= 1 and not _is_at_home(path, status.st_uid):
+        return f"{problem}; run: chown {_user_name(us)} {shown}"
+    # A chown would take a home directory away from its user.
+    where = "a directory of root's, such as /etc/fimscan" if us == 0 else f"a directory of {_user_name(us)}'s or root's"
+    return f"{problem}; use {where}, or run as {_user_name(status.st_uid)}"
+
+
+def _is_at_home(path: bytes, uid: int) -> bool:
+    """Whether this is a user's home directory, or in it."""
+    try:
+        home = os.fsencode(pwd.getpwuid(uid).pw_dir).rstrip(b"/")
+    except (KeyError, OSError):
+        return False
+    return home != b"" and (path + b"/").startswith(home + b"/")
 
 
 def _others_may_write(path: bytes, status: os.stat_result) -> bool:

@@ -15,9 +15,8 @@ from pydantic import BaseModel
 
 from fimscan.config import Config, Output, Watch, parse_config
 from fimscan.errors import ConfigError
-from fimscan.scheduler import trigger_of
 from fimscan.shipped import shipped_path
-from fimscan.timing import interval_seconds
+from fimscan.timing import NeverFiresError, interval_seconds, parse_timetable
 
 CONF = Path(shipped_path("conf"))
 
@@ -162,9 +161,10 @@ def test_a_cron_expression_runs_on_the_day_that_it_names() -> None:
     from datetime import UTC, datetime
 
     now = datetime(2026, 11, 23, tzinfo=UTC)
-    fire = trigger_of("0 3 * * 0").get_next_fire_time(None, now)
-    assert fire is not None and fire.astimezone().strftime("%A") == "Sunday"
-    assert trigger_of("0 3 31 2 *").get_next_fire_time(None, now) is None
+    fire = datetime.fromtimestamp(parse_timetable("0 3 * * 0").after(now.timestamp()), UTC)
+    assert fire.astimezone().strftime("%A") == "Sunday"
+    with pytest.raises(NeverFiresError):
+        parse_timetable("0 3 31 2 *")
 
 
 def test_intervals() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 from pathlib import Path
@@ -87,6 +88,24 @@ def test_the_owner_of_any_part_can_replace_the_rest(tmp_path: Path) -> None:
         assert problem is not None and problem.startswith(str(foreign)) and f"uid {NOBODY}" in problem, problem
         os.chown(foreign, 0, 0, follow_symlinks=False)
     assert trust_problem(f"{link}/file") is None
+
+
+def test_no_home_directory_is_to_be_taken_from_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sudo in a user's checkout: a chown is a remedy for the file and its directory only, and not in a home."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    directory = tmp_path / "checkout"
+    directory.mkdir()
+    os.chown(tmp_path, NOBODY, 0)
+    elsewhere = "use a directory of root's, such as /etc/fimscan, or run as nobody"
+    assert (trust_problem(f"{directory}/file") or "").endswith(elsewhere)
+    os.chown(tmp_path, 0, 0)
+    os.chown(directory, NOBODY, 0)
+    assert (trust_problem(f"{directory}/file") or "").endswith(f"run: chown root {directory}")
+    nobody = pwd.getpwuid(NOBODY)
+    at_home = pwd.struct_passwd((*nobody[:5], str(directory), nobody.pw_shell))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: at_home)
+    assert "chown" not in (trust_problem(f"{directory}/file") or "chown")
 
 
 def test_links_in_a_circle_end(tmp_path: Path) -> None:

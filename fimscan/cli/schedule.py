@@ -17,7 +17,7 @@ from fimscan.errors import ConfigError
 from fimscan.pipeline import ScanResult
 from fimscan.pipeline.controls import record as controls
 from fimscan.pipeline.history.reporting import report_once
-from fimscan.scheduler import Control, Scheduler, ServiceManager
+from fimscan.scheduler import Control, Past, Scheduler, ServiceManager
 from fimscan.store.database import Database
 from fimscan.timing import zone_problem
 
@@ -50,14 +50,15 @@ def schedule(settings: Settings, *, no_audit: bool) -> None:
     control.install(hangup_stops=_has_terminal())
     if (problem := zone_problem()) is not None:
         note(problem)
+    past: Past | None = None
     while setup is not None:
-        setup = _run(setup, settings, control, manager, disabled=no_audit)
+        setup, past = _run(setup, settings, control, manager, past, disabled=no_audit)
     note("stopped")
 
 
 def _run(
-    setup: _Setup, settings: Settings, control: Control, manager: ServiceManager, *, disabled: bool
-) -> _Setup | None:
+    setup: _Setup, settings: Settings, control: Control, manager: ServiceManager, past: Past | None, *, disabled: bool
+) -> tuple[_Setup | None, Past]:
     """Run one configuration until stopped, or until there is another one."""
     config, database = setup.config, setup.database
     try:
@@ -72,8 +73,9 @@ def _run(
             control=control,
             manager=manager,
             reload=partial(_reload, setup, settings),
+            past=past,
         )
-        return runner.run()
+        return runner.run(), runner.past
     finally:
         setup.opened.close()
 

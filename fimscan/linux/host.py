@@ -12,10 +12,14 @@ from contextlib import suppress
 from fimscan.model import HostIdentity, IdSource
 
 _MACHINE_ID = "/etc/machine-id"
+_FIRST_ENVIRONMENT = "/proc/1/environ"
 _FORM = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"recorded:[0-9a-f]{32}")
 # An image of a container often has a machine-id, and all its containers share it.
-_CONTAINER_SIGNS = ("/.dockerenv", "/run/.containerenv")
+_SECRETS = "run/secrets/kubernetes.io"
+_CONTAINER_SIGNS = ("/.dockerenv", "/run/.containerenv", f"/{_SECRETS}", f"/var/{_SECRETS}")
+# Not lxc or systemd-nspawn: these run whole systems, which have a machine-id of their own.
+_CONTAINER_VALUES = frozenset({"docker", "oci", "podman"})
 # Ids of no single machine: "uninitialized" and an empty file have another form.
 _CLONED = frozenset({"0" * 32, "f" * 32})
 # machine-id(5): programs store no machine-id, but one that is derived from it with a key of their own.
@@ -34,7 +38,7 @@ def this_host() -> HostIdentity:
 
 def _machine_id() -> str | None:
     """The machine-id; ``None`` if it is missing, not set, shared by many machines, or comes from an image."""
-    if any(map(os.path.exists, _CONTAINER_SIGNS)) and not _is_mounted(_MACHINE_ID):
+    if _is_container() and not _is_mounted(_MACHINE_ID):
         return None
     try:
         with open(_MACHINE_ID, encoding="ascii") as file:
@@ -42,6 +46,22 @@ def _machine_id() -> str | None:
     except (OSError, UnicodeDecodeError):
         return None
     return text if _FORM.fullmatch(text) and text not in _CLONED else None
+
+
+def _is_container() -> bool:
+    """Whether this is a container that was made from an image. Kubernetes with containerd makes no file that says so.
+
+    The first process is asked, too: sudo and cron remove variables, and the answer must not depend on them.
+    """
+    if any(map(os.path.exists, _CONTAINER_SIGNS)):
+        return True
+    found = [(os.fsencode(name), os.fsencode(value)) for name, value in os.environ.items()]
+    with suppress(OSError), open(_FIRST_ENVIRONMENT, "rb") as file:
+        found += [(name, value) for name, _, value in (item.partition(b"=") for item in file.read().split(b"\0"))]
+    return any(
+        name == b"KUBERNETES_SERVICE_HOST" or (name == b"container" and os.fsdecode(value) in _CONTAINER_VALUES)
+        for name, value in found
+    )
 
 
 def _is_mounted(path: str) -> bool:
@@ -71,8 +91,10 @@ def recorded_id(path: str) -> str | None:
     return text
 
 
-def record_id(path: str, known: str | None = None) -> str:
+def record_id(path: str, known: str | None = None) -> tuple[str, bool]:
     """Record the ``known`` id, or a new one; if another process was faster, take its id.
+
+    Returns the id, and whether this call recorded it.
 
     Raises:
         OSError: the file cannot be written.
@@ -80,6 +102,7 @@ def record_id(path: str, known: str | None = None) -> str:
     """
     made = known or f"recorded:{secrets.token_hex(16)}"
     partial = f"{path}.{secrets.token_hex(8)}.new"
+    is_new = False
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with open(descriptor, "wb") as file:
@@ -89,7 +112,8 @@ def record_id(path: str, known: str | None = None) -> str:
         # A link fails if the file exists: the first process wins, and nobody reads half an id.
         with suppress(FileExistsError):
             os.link(partial, path)
+            is_new = True
     finally:
         with suppress(FileNotFoundError):
             os.unlink(partial)
-    return recorded_id(path) or made
+    return recorded_id(path) or made, is_new

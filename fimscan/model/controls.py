@@ -20,7 +20,6 @@ class ControlKind(StrEnum):
     CLOCK = "clock"  # the clock was set
     DISK = "disk"  # a file system that fimscan or auditd writes to is nearly full
     CONFIGURATION = "configuration"  # a setting changed so that less is monitored
-    PROGRAM = "program"  # fimscan's own files or units changed: nothing raises this yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,7 @@ timetables (:mod:`fimscan.timing`) + what was last done (the database)
 service      what systemd is told
 """
 
-from fimscan.scheduler.run import Control, Scheduler
+from fimscan.scheduler.run import Control, Past, Scheduler
 from fimscan.scheduler.service import ServiceManager
-from fimscan.scheduler.trigger import trigger_of
 
-__all__ = ["Control", "Scheduler", "ServiceManager", "trigger_of"]
+__all__ = ["Control", "Past", "Scheduler", "ServiceManager"]

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC
 from types import FrameType
 from typing import Generic, TypeVar
@@ -80,6 +81,19 @@ class Control:
         self.reload.set()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What a schedule hands on to the next one of this process, when the configuration is read again.
+
+    Attributes:
+        begun: when the first one began.
+        last_run: begin and end of the last job.
+    """
+
+    begun: float
+    last_run: tuple[float, float] = (0.0, 0.0)
+
+
 class Scheduler(Generic[Setup]):
     """Runs the scheduled jobs of a configuration.
 
@@ -96,6 +110,7 @@ class Scheduler(Generic[Setup]):
         manager: is told what goes on.
         reload: reads the configuration again: returns what :meth:`run` returns, or ``None`` to go on as before.
         now: seconds since 1970.
+        past: that of the schedule before this one, if the configuration was read again.
     """
 
     def __init__(  # noqa: PLR0913  # what it runs, and what it talks to
@@ -112,6 +127,7 @@ class Scheduler(Generic[Setup]):
         manager: ServiceManager,
         reload: Callable[[], Setup | None],
         now: Callable[[], float] = time.time,
+        past: Past | None = None,
     ) -> None:
         self._database = database
         self._config = config
@@ -125,12 +141,14 @@ class Scheduler(Generic[Setup]):
         self._manager = manager
         self._reload = reload
         self._now = now
-        self._begun = now()
+        self._past = past or Past(begun=now())
+        self._running_since: float | None = None  # of the job that runs
+        self._is_planned = False
+        self._trouble = ""  # why planning failed last
         self._jobs = jobs_of(config, with_audit=source is not None, identity=database.identity.id or database.host)
         self._triggers: dict[str, Trigger] = {}
         self._tried: dict[str, float] = {}  # by job: when it was last run, with success or not
         self._accounted: dict[str, float] = {}  # by job: up to when missed occurrences are stored
-        self._last_run = (0.0, 0.0)  # of a job: begin and end
         self._leaving = threading.Event()
         # Held during a scan, a reading of the log, or a live look.
         self._busy = threading.Lock()
@@ -154,6 +172,11 @@ class Scheduler(Generic[Setup]):
             live = Live(self._database, self._config, self._source, witness=self._witness)
             return live, live.reader
         return None, AuditReader(self._database, self._source, witness=self._witness)
+
+    @property
+    def past(self) -> Past:
+        """What the next schedule of this process has to know."""
+        return self._past
 
     def run(self) -> Setup | None:
         """Run until stopped; a scan in progress is then recorded as interrupted.
@@ -191,7 +214,7 @@ class Scheduler(Generic[Setup]):
             else:
                 self._live.wait(_LIVE_SECONDS)
                 self.look()
-            if abs(self._lag() - lag) > _JUMP_SECONDS:
+            if not self._is_planned or abs(self._lag() - lag) > _JUMP_SECONDS:
                 lag = self._lag()
                 self.plan()
             if not self.is_stuck():
@@ -227,7 +250,21 @@ class Scheduler(Generic[Setup]):
     # What is due
 
     def plan(self) -> None:
-        """Work out what is due, at the start and whenever the machine slept or the clock was set."""
+        """Work out what is due, at the start and whenever the machine slept or the clock was set.
+
+        If the database does not answer, that is printed once, and tried again in the next round.
+        """
+        self._is_planned = False
+        try:
+            self._plan()
+        except FimscanError as error:
+            if (trouble := str(error)) != self._trouble:
+                self._complain(trouble)
+            self._trouble = trouble
+            return
+        self._is_planned, self._trouble = True, ""
+
+    def _plan(self) -> None:
         for job in self._jobs:
             self._account(job)
             self._triggers[job.name] = trigger = Trigger(job.table, self._due(job))
@@ -250,14 +287,18 @@ class Scheduler(Generic[Setup]):
         found = missed_occurrences(self._database, job, now) if job.name != "audit" else None
         if found is not None and before is not None and before > found.first:
             found = missed(job.table, before, found.last)
+        if found is not None:
+            record = store_missed(self._database, job, found, self._cause(found.first), now)
+            self._complain(missed_text(record))
         self._accounted[job.name] = now
-        if found is None:
-            return
-        if self._last_run[0] <= found.first <= self._last_run[1]:
-            cause = MissedCause.BUSY
-        else:
-            cause = MissedCause.DOWN if found.first < self._begun else MissedCause.ASLEEP
-        self._complain(missed_text(store_missed(self._database, job, found, cause, now)))
+
+    def _cause(self, first: float) -> MissedCause:
+        """Why a run was missed, by its time."""
+        begin, end = self._past.last_run
+        is_displaced = self._running_since is not None and self._running_since <= first
+        if is_displaced or begin <= first <= end:
+            return MissedCause.BUSY
+        return MissedCause.DOWN if first < self._past.begun else MissedCause.ASLEEP
 
     def is_stuck(self) -> bool:
         """Whether a job has been due for long, and no other one runs."""
@@ -270,7 +311,8 @@ class Scheduler(Generic[Setup]):
         """Return in one line when the next scans are."""
         times = {job.id: job.next_run_time for job in self._engine.get_jobs()}
         names = {"scan": "next scan", "full": "next full scan"}
-        return ", ".join(f"{words} {local_text(times[name].timestamp())}" for name, words in names.items())
+        known = ((words, times[name]) for name, words in names.items() if times.get(name) is not None)
+        return ", ".join(f"{words} {local_text(at.timestamp())}" for words, at in known) or "waiting for the database"
 
     # ----------------------------------------------------------------------------------------------------------------
     # The jobs
@@ -337,6 +379,8 @@ class Scheduler(Generic[Setup]):
         if self._control.stop.is_set() or not self._busy.acquire(blocking=wait):
             return
         begun = self._now()
+        if is_job:
+            self._running_since = begun
         try:
             if not self._leaving.is_set():
                 work()
@@ -350,7 +394,8 @@ class Scheduler(Generic[Setup]):
             self._complain(f"{type(error).__name__}: {error}")
         finally:
             if is_job:
-                self._last_run = (begun, self._now())
+                self._running_since = None
+                self._past = replace(self._past, last_run=(begun, self._now()))
             self._busy.release()
 
     def _check_stop(self, _progress: Progress) -> None:

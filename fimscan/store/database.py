@@ -114,10 +114,12 @@ class Database:
     def own_files(self) -> tuple[bytes, ...]:
         """The files that belong to the database itself, which are never monitored."""
         if self.file is None:
-            return ()
-        path = os.path.realpath(self.file)
+            beside = (file for file in (self.head_file, self.id_file) if file is not None)
+            return tuple(dict.fromkeys(os.fsencode(path) for file in beside for path in (os.path.realpath(file), file)))
+        # SQLite's own files are beside the target of a link, fimscan's beside the link.
         suffixes = ("", "-wal", "-shm", "-journal", ".lock", ".head", ".host-id", _OUTBOX_LOCK)
-        own = (os.fsencode(path + suffix) for suffix in suffixes)
+        paths = dict.fromkeys((os.path.realpath(self.file), self.file))
+        own = (os.fsencode(path + suffix) for path in paths for suffix in suffixes)
         return (*own, *files_of(contents_file(self.file)))
 
     @contextmanager
@@ -289,6 +291,8 @@ class Database:
     def _id_recorded(self) -> Iterator[None]:
         """Record an id of this host: where the file was lost, that of the records that have its name.
 
+        On a server, such records may be another host's that has the same name, as containers do: there the id is new.
+
         If the block raises, a new file is removed again: nothing stays beside the database of another host.
         """
         path = self.id_file
@@ -296,17 +300,21 @@ class Database:
             yield
             return
         try:
-            with self.engine.connect() as connection:
-                found = hosts.recorded_id_of(connection, self.host)
+            found = None
+            if self.file is not None:
+                with self.engine.connect() as connection:
+                    found = hosts.recorded_id_of(connection, self.host)
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            self.identity = replace(self.identity, id=record_id(path, found))
+            identity, is_new = record_id(path, found)
+            self.identity = replace(self.identity, id=identity)
         except OSError as error:
             raise StoreError(f"the host's id cannot be stored in {path}: {error.strerror}") from error
         try:
             yield
         except BaseException:
-            with suppress(OSError):
-                os.unlink(path)
+            if is_new:  # otherwise it is another process's, which may be using it
+                with suppress(OSError):
+                    os.unlink(path)
             raise
 
     def _find_host(self, *, add: bool, adopt: str | None) -> int:
@@ -316,7 +324,7 @@ class Database:
                 return hosts.find(connection, self.identity, shared=shared, name=self.name)
         with self._id_recorded():
             with self.engine.connect() as connection:
-                if hosts.is_current(connection, self.identity):
+                if hosts.is_current(connection, self.identity, shared=shared):
                     return hosts.find(connection, self.identity, shared=shared, name=self.name)
             for _attempt in range(2):
                 # Another process may add the same host at this moment ('fimscan status' during the first scan).

@@ -50,16 +50,16 @@ def find(connection: Connection, host: HostIdentity, *, shared: bool, name: str)
     Raises:
         StoreError: the records are those of another host.
     """
-    found = _matching(_records(connection), host)
+    found = _matching(_records(connection), host, shared=shared)
     if found is not None:
         return found.number
     _require_no_other(_records(connection), host, shared=shared, name=name)
     return NO_HOST
 
 
-def is_current(connection: Connection, host: HostIdentity) -> bool:
+def is_current(connection: Connection, host: HostIdentity, *, shared: bool) -> bool:
     """Whether the host has records under its id and its present name, so that nothing has to be written."""
-    found = _matching(_records(connection), host)
+    found = _matching(_records(connection), host, shared=shared)
     return found is not None and (host.id is None or (found.identity, found.name) == (host.id, host.name))
 
 
@@ -75,7 +75,7 @@ def claim(connection: Connection, host: HostIdentity, *, shared: bool, name: str
     ``adopt`` takes over the records of another host: of that name, or with ``""`` of the only one that it can mean.
     """
     records = _records(connection)
-    found = _matching(records, host)
+    found = _matching(records, host, shared=shared)
     if found is not None:
         _update(connection, found, host)
         return found.number
@@ -85,14 +85,19 @@ def claim(connection: Connection, host: HostIdentity, *, shared: bool, name: str
     return _add(connection, records, host)
 
 
-def names(session: Session) -> frozenset[str]:
-    """All names that the host has and had."""
-    mine = select(_host.c.name, _host.c.current_name).where(_host.c.id == session.host_id)
-    found = {name for row in session.execute(mine) for name in row if name}
-    renamed = select(_event.c.before, _event.c.after).where(
-        _event.c.host_id == session.host_id, _event.c.kind != HostEventKind.IDENTIFIED.value
-    )
-    return frozenset(found.union(*session.execute(renamed).all()))
+def former_names(session: Session) -> list[tuple[str, int]]:
+    """Names that the host had before, each with the time when a new name was found, oldest first.
+
+    Names from before a take-over are not among them: they were another host's.
+    """
+    found: list[tuple[str, int]] = []
+    query = select(_event).where(_event.c.host_id == session.host_id)
+    for event in map(_loaded, session.execute(query.order_by(_event.c.id))):
+        if event.kind is HostEventKind.ADOPTED:
+            found.clear()
+        elif event.kind is HostEventKind.RENAMED:
+            found.append((event.before, event.time_ns))
+    return found
 
 
 def untold(session: Session) -> tuple[list[HostEvent], list[int]]:
@@ -108,12 +113,6 @@ def mark_told(session: Session, numbers: Sequence[int]) -> None:
     """Store that these events were reported."""
     if numbers:
         session.execute(_event.update().where(_event.c.id.in_(numbers)).values(told=True))
-
-
-def events(session: Session) -> list[HostEvent]:
-    """All changes of the host's names and id, oldest first."""
-    query = select(_event).where(_event.c.host_id == session.host_id)
-    return [_loaded(row) for row in session.execute(query.order_by(_event.c.id))]
 
 
 def _loaded(row: Row[Any]) -> HostEvent:
@@ -139,12 +138,14 @@ def _records(connection: Connection) -> list[_Record]:
     ]
 
 
-def _matching(records: Sequence[_Record], host: HostIdentity) -> _Record | None:
+def _matching(records: Sequence[_Record], host: HostIdentity, *, shared: bool) -> _Record | None:
     """The host's own records: by its id, else by its name if those have no id."""
     if host.id is None and host.source is IdSource.NAME:
         return next((record for record in records if record.first_name == host.name), None)
     if host.id is None:  # a reader who cannot read the recorded id
-        named = [record for record in records if record.name == host.name] or list(records)
+        named = [record for record in records if record.name == host.name]
+        if not named and not shared:  # a file has one host, whatever that is called now
+            named = list(records)
         return named[0] if len(named) == 1 else None
     by_id = (record for record in records if record.identity == host.id)
     by_name = (record for record in records if record.identity is None and record.first_name == host.name)

@@ -18,6 +18,7 @@ from fimscan.errors import StoreError
 from fimscan.report.display import minute_text, time_text
 from fimscan.store import schema
 from fimscan.store.session import Session
+from fimscan.trust import make_private_directories
 
 _VERSION = 1
 _MOST_BYTES = 4096
@@ -76,6 +77,7 @@ def write(path: str, known: KnownHead) -> str | None:
     }
     partial = f"{path}.{secrets.token_hex(8)}.new"
     try:
+        make_private_directories(os.path.dirname(path))  # for a database on a server, nothing else makes it
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(partial, flags, 0o600), "w", encoding="ascii") as file:
             json.dump(document, file)

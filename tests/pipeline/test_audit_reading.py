@@ -13,9 +13,10 @@ import pytest
 
 from fimscan import audit
 from fimscan.config import Config, parse_config
-from fimscan.model import AuditObservation, Reason, Verdict
+from fimscan.model import AuditObservation, EventId, HostIdentity, IdSource, Reason, Verdict
 from fimscan.pipeline import AuditSource, ScanResult, run_scan
 from fimscan.pipeline.audit import reading
+from fimscan.pipeline.audit.reading import AuditReader
 from fimscan.store import audit as audit_store
 from fimscan.store.database import Database
 from tests.conftest import Cli, rows
@@ -66,6 +67,20 @@ def test_a_host_may_have_other_names(cli: Cli) -> None:
     log.write_text(event(target, 1, node="web1.example"))
     cli("scan", code=4)
     assert [a["pid"] for a in cli.diff()["changes"][0]["attribution"]["actors"]] == [4242]
+
+
+def test_a_former_name_means_this_host_only_until_the_renaming(tmp_path: Path) -> None:
+    """In collected logs, another host may have that name now: its processes changed nothing here."""
+    url, old = f"sqlite:///{tmp_path}/x.db", HostIdentity(name="old", id=f"machine:{1:032x}", source=IdSource.MACHINE)
+    Database(url, host=old).close()
+    database = Database(url, host=replace(old, name="new"))
+    source = AuditReader(database, AuditSource(logs=("/log",))).source
+    database.close()
+    assert source is not None
+    now = time.time_ns()
+    times = [now - 86400 * 10**9, now, now + 3600 * 10**9]
+    assert [source.is_ours(EventId(node="old", time_ns=at, serial=1)) for at in times] == [True, True, False]
+    assert not source.is_ours(EventId(node="other", time_ns=times[0], serial=1))
 
 
 def test_content_is_compared_after_the_log_was_emptied(cli: Cli) -> None:

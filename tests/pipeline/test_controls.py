@@ -255,6 +255,29 @@ def scanned(database: Database, config: Config) -> ControlReport:
     return report
 
 
+class OnServer(Database):
+    """A file, used as if it were on a server."""
+
+    file = None
+
+
+def test_the_head_of_a_server_is_stored_where_it_can_be(
+    tmp_path: Path, database: Database, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its directory is made, for us only. A user who cannot make it is not told so by every scan."""
+    run_scan(database, config, source=None)
+    directory = tmp_path / "lib" / "fimscan"
+    with closing(OnServer(f"sqlite:///{tmp_path}/f.db", host="h", directory=str(directory))) as server:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "geteuid", lambda: 1000)
+            patched.setattr(os, "access", lambda *_: False)
+            assert record.store_head(server) is None and not directory.exists()
+            record.before_scan(server)
+        assert record.store_head(server) is None
+        assert server.head_file is not None and os.path.isfile(server.head_file)
+        assert directory.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_failed_scan_is_stored_until_one_finishes(tmp_path: Path, database: Database, config: Config) -> None:
     """Its error message was the report; that scans work again is told once. The journal has both."""
     assert scanned(database, config) == ControlReport()

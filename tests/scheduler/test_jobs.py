@@ -18,10 +18,10 @@ from apscheduler.schedulers import base
 from apscheduler.schedulers.base import BaseScheduler
 
 from fimscan.config import parse_config
-from fimscan.errors import InputError
+from fimscan.errors import InputError, StoreError
 from fimscan.model import MissedCause
 from fimscan.pipeline.controls import record as controls
-from fimscan.scheduler import Control, Scheduler, ServiceManager, run
+from fimscan.scheduler import Control, Past, Scheduler, ServiceManager, run
 from fimscan.store import missed_runs, schema
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -44,7 +44,9 @@ class Host:
     takes: float = 0.0
     trigger: str = "schedule"
 
-    def start(self, text: str = 'scan = "*/30 * * * *"\nfull = "0 3 * * 0"\n') -> Scheduler[None]:
+    def start(
+        self, text: str = 'scan = "*/30 * * * *"\nfull = "0 3 * * 0"\n', past: Past | None = None
+    ) -> Scheduler[None]:
         """Start the schedule, without its threads."""
         config = parse_config(f'[schedule]\n{text}[[watch]]\npath = "{self.root}"\n')
         made: Scheduler[None] = Scheduler(
@@ -59,6 +61,7 @@ class Host:
             manager=ServiceManager(None),
             reload=lambda: None,
             now=lambda: self.now,
+            past=past,
         )
         made.plan()
         made._engine.start()
@@ -210,6 +213,49 @@ def test_scans_that_a_long_one_displaced_are_recorded(host: Host) -> None:
     host.run_until(host.start(), MONDAY + 2.6 * HOUR)
     assert [time - MONDAY for _, time in host.scanned] == [HOUR / 2, 2.5 * HOUR]
     assert host.missed() == [("scan", MissedCause.BUSY, MONDAY + HOUR, MONDAY + 2 * HOUR, 3)]
+
+
+def test_a_new_configuration_does_not_change_why_scans_were_missed(host: Host) -> None:
+    """SIGHUP during a long scan: when it has ended, the next schedule of this process finds what it displaced."""
+    host.record()
+    schedule = host.start()
+    host.takes = 2 * HOUR
+    host.now = MONDAY + HOUR / 2
+    schedule.scan(schedule._jobs[1])
+    host.start(past=schedule.past)
+    assert [(cause, count) for _, cause, _, _, count in host.missed()] == [(MissedCause.BUSY, 3)]
+
+
+def test_a_clock_that_is_set_during_a_scan_does_not_change_why_scans_were_missed(host: Host) -> None:
+    """What is due is worked out again at once: the running scan displaced what passed since it began."""
+    host.record()
+    schedule = host.start('scan = "*/30 * * * *"\nfull = "0 3 1 1 *"\n')
+
+    def work() -> None:
+        host.now += 1.3 * HOUR
+        schedule.plan()
+
+    host.now = MONDAY + HOUR / 2 - 1
+    schedule._attempt(work, is_job=True)
+    assert [(cause, count) for _, cause, _, _, count in host.missed()] == [(MissedCause.BUSY, 3)]
+
+
+def test_a_database_that_does_not_answer_ends_no_schedule(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said once, and what was missed is stored as soon as it answers."""
+    host.record()
+    host.now = MONDAY + HOUR + 120
+
+    def locked(*_: Any) -> None:
+        raise StoreError("the database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "store_missed", locked)
+        schedule = host.start()
+        schedule.plan()
+        assert "next scan" not in schedule.status() and not schedule._is_planned
+    assert host.said == ["the database is locked"]
+    schedule.plan()
+    assert "next scan" in schedule.status() and [count for *_, count in host.missed()] == [2]
 
 
 def test_scans_of_others_count(host: Host) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, select
 
 from fimscan.config import parse_config
 from fimscan.errors import StoreError
@@ -61,7 +62,8 @@ def test_a_renamed_host_goes_on_with_its_baseline(tmp_path: Path) -> None:
         assert line.startswith("Host renamed: web1 -> web1.example.com")
         assert told(database) == [] and problems(database, every_scan=True) == []
         with database.read() as session:
-            assert hosts.names(session) == {"web1", "web1.example.com"}
+            ((name, until_ns),) = hosts.former_names(session)
+        assert name == "web1" and until_ns <= time.time_ns()
     with opened(tmp_path, machine("web1.example.com", 1)) as database:
         assert told(database) == []
     with opened(tmp_path, machine("web1", 1)) as database:  # and back
@@ -74,7 +76,8 @@ def test_records_of_an_earlier_version_are_taken_over_by_name(tmp_path: Path) ->
     with opened(tmp_path, machine("web1", 1)) as database:
         with database.read() as session:
             assert scan_store.last_finished(session) is not None
-            assert [event.kind for event in hosts.events(session)] == [HostEventKind.IDENTIFIED]
+            kinds = session.execute(select(schema.host_event.c.kind)).scalars().all()
+            assert kinds == [HostEventKind.IDENTIFIED.value]
         assert told(database) == [] and problems(database) == []
     with opened(tmp_path, machine("web2", 1)) as database, database.read() as session:
         assert scan_store.last_finished(session) is not None
@@ -99,6 +102,7 @@ def test_another_host_is_adopted_deliberately(tmp_path: Path) -> None:
         assert line.startswith("Host adopted: the baseline and history of web1 are continued by web2")
         with database.read() as session:
             assert scan_store.last_finished(session) is not None
+            assert hosts.former_names(session) == []  # what web1 was called is not what web2 was called
         assert problems(database) == []
     with opened(tmp_path, machine("web2", 2)) as database:
         assert told(database) == []
@@ -140,6 +144,57 @@ def test_several_hosts_share_a_server(server: Connection) -> None:
     assert claim(server, machine("a", 5), adopt="z") == first
 
 
+def test_a_reader_without_an_id_gets_no_other_host_of_a_server(server: Connection) -> None:
+    """Who cannot read the recorded id is known by name. In a file, which has one host, that may be a former one."""
+    reader = HostIdentity(name="b", source=IdSource.RECORDED)
+    first = claim(server, machine("a", 1))
+    assert hosts.find(server, reader, shared=True, name="db") == hosts.NO_HOST
+    assert hosts.find(server, reader, shared=False, name="db") == first
+    second = claim(server, machine("b", 2))
+    assert hosts.find(server, reader, shared=True, name="db") == second
+
+
+class OnServer(Database):
+    """A file, used as if it were on a server."""
+
+    file = None
+
+
+class MeanwhileRecorded(OnServer):
+    """Another process records an id after this one found none."""
+
+    def _identified(self, host: str | HostIdentity) -> HostIdentity:
+        assert isinstance(host, HostIdentity)
+        return host
+
+
+def test_two_containers_of_one_name_share_no_baseline_of_a_server(tmp_path: Path) -> None:
+    """The second one is refused, and keeps no id. A file of another process stays."""
+    other = HostIdentity(name="web", source=IdSource.RECORDED)
+    baseline(tmp_path, other)
+    url, directory = f"sqlite:///{tmp_path}/f.db", tmp_path / "state"
+    with pytest.raises(StoreError, match="--adopt-host"):
+        OnServer(url, host=other, directory=str(directory))
+    assert os.listdir(directory) == []
+    recorded, _ = record_id(f"{directory}/host-id")
+    with pytest.raises(StoreError, match="--adopt-host"):
+        MeanwhileRecorded(url, host=other, directory=str(directory))
+    assert recorded_id(f"{directory}/host-id") == recorded
+    with closing(OnServer(url, host=other, directory=str(directory), adopt="")) as database:
+        assert database.identity.id == recorded
+        assert os.fsencode(f"{directory}/host-id") in database.own_files
+
+
+def test_own_files_are_known_beside_a_link_and_its_target(tmp_path: Path) -> None:
+    """SQLite's files are beside the target, fimscan's beside the link."""
+    baseline(tmp_path, "h")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "f.db").symlink_to(tmp_path / "f.db")
+    with opened(tmp_path / "etc", "h") as database:
+        wanted = {f"{tmp_path}/f.db-wal", f"{tmp_path}/etc/f.db.head", f"{tmp_path}/etc/f.db.lock"}
+        assert wanted <= set(map(os.fsdecode, database.own_files))
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # The id of this machine
 
@@ -149,6 +204,9 @@ def machine_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "machine-id"
     monkeypatch.setattr(host_module, "_MACHINE_ID", str(path))
     monkeypatch.setattr(host_module, "_CONTAINER_SIGNS", (str(tmp_path / "container"),))
+    monkeypatch.setattr(host_module, "_FIRST_ENVIRONMENT", str(tmp_path / "environ"))
+    for name in ("KUBERNETES_SERVICE_HOST", "container"):
+        monkeypatch.delenv(name, raising=False)
     return path
 
 
@@ -168,6 +226,28 @@ def test_a_machine_id_is_used_and_not_shown(machine_id: Path, tmp_path: Path) ->
     assert "3d1219c7" not in found.id and this_host() == found
     (tmp_path / "container").touch()
     assert this_host().source is IdSource.RECORDED
+
+
+@pytest.mark.parametrize(
+    ("environment", "source"),
+    [
+        (b"KUBERNETES_SERVICE_HOST=10.0.0.1", IdSource.RECORDED),
+        (b"container=podman", IdSource.RECORDED),
+        (b"container=lxc", IdSource.MACHINE),
+    ],
+)
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_container_is_known_by_its_environment(
+    machine_id: Path, monkeypatch: pytest.MonkeyPatch, environment: bytes, source: IdSource, is_own: bool
+) -> None:
+    """With Kubernetes and containerd there is no other sign. Under sudo, only the first process has the variable."""
+    machine_id.write_text("3d1219c7c4c5404aaa1f6d2a48adfda4\n")
+    name, _, value = environment.decode().partition("=")
+    if is_own:
+        monkeypatch.setenv(name, value)
+    else:
+        machine_id.with_name("environ").write_bytes(b"HOME=/\0" + environment + b"\0")
+    assert this_host().source is source
 
 
 def test_a_recorded_id_stays_with_its_database(tmp_path: Path) -> None:
@@ -191,8 +271,8 @@ def test_a_recorded_id_stays_with_its_database(tmp_path: Path) -> None:
 def test_a_recorded_id_is_made_once_and_never_followed_elsewhere(tmp_path: Path) -> None:
     """Two processes that begin together have one id; a link or a damaged file is no id."""
     path = str(tmp_path / "id")
-    made = record_id(path)
-    assert record_id(path) == made == recorded_id(path)
+    made, is_new = record_id(path)
+    assert is_new and record_id(path) == (made, False) and made == recorded_id(path)
     os.symlink(path, tmp_path / "link")
     with pytest.raises(OSError, match="symbolic"):
         recorded_id(str(tmp_path / "link"))

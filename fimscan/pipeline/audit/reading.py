@@ -29,6 +29,7 @@ from fimscan.store.session import Session
 
 _SETTLE_SECONDS = 5.0
 _SETTLE_STEP = 0.05
+_FORMER_SLACK_NS = 60 * 10**9  # records with a former name may be this much younger than the renaming
 # Notices that weaken an answer if they are read after it was given.
 _DECISIVE = frozenset(
     {
@@ -50,12 +51,14 @@ class AuditSource:
         nodes: further ``node=`` names that mean this host.
         socket: the socket of audisp's af_unix plugin. Its events are stored, under its path, only if ``logs`` is empty.
         complete_key: the key of the rules to which rules for io_uring are added; ``None`` adds none.
+        former_names: names that the host had, each with the time until which it means this host.
     """
 
     logs: tuple[str, ...]
     nodes: tuple[str, ...] = ()
     socket: str | None = None
     complete_key: str | None = None
+    former_names: tuple[tuple[str, int], ...] = ()
 
     @property
     def paths(self) -> tuple[bytes, ...]:
@@ -71,13 +74,16 @@ class AuditSource:
 
     def is_ours(self, event: EventId) -> bool:
         """Whether an event is this host's: in collected logs, inode numbers of other hosts mean other files."""
-        return not event.node or event.node in self.nodes or event.node in _own_names()
+        if not event.node or event.node in self.nodes or event.node in _own_names():
+            return True
+        return any(event.node == name and event.time_ns <= until_ns for name, until_ns in self.former_names)
 
 
 def _with_former_names(source: AuditSource, database: Database) -> AuditSource:
-    """Add the names that the host had before: records of that time have them."""
+    """Add the names that the host had before: records of that time have them. Later, another host may have one."""
     with database.read() as session:
-        return replace(source, nodes=(*source.nodes, *host_store.names(session)))
+        former = host_store.former_names(session)
+    return replace(source, former_names=tuple((name, until_ns + _FORMER_SLACK_NS) for name, until_ns in former))
 
 
 @cache

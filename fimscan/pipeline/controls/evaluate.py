@@ -114,7 +114,6 @@ _REMEDIES = {
     ControlKind.CLOCK: "the clock runs on from the new time",
     ControlKind.DISK: "there is room again",
     ControlKind.CONFIGURATION: "the new configuration is in use",
-    ControlKind.PROGRAM: "the new files are in use",
 }
 
 

@@ -5,6 +5,7 @@ Reporting is separate: :func:`report_once` gives a caller what was not reported 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -38,7 +39,7 @@ def before_scan(database: Database) -> None:
     known = _known_head(database)
     if known is None:
         return
-    path = database.head_file or ""
+    path = _head_path(database) or ""
     with database.read() as session:
         newest = scan_store.last_finished(session)
         if newest is None:
@@ -120,7 +121,7 @@ def report_once(database: Database) -> Iterator[ControlReport]:
 
 def store_head(database: Database) -> str | None:
     """Store the newest head as reported; return the problem, if that fails."""
-    path = database.head_file
+    path = _head_path(database)
     if path is None:
         return None
     with database.read() as session:
@@ -135,7 +136,22 @@ def store_head(database: Database) -> str | None:
 
 
 def _known_head(database: Database) -> known_head.KnownHead | None:
-    return None if database.head_file is None else known_head.read(database.head_file)
+    path = _head_path(database)
+    return None if path is None else known_head.read(path)
+
+
+def _head_path(database: Database) -> str | None:
+    """Where the head is; ``None`` if none is kept.
+
+    With a database on a server, a user may be without the right to write there. Whatever hinders root is a failure.
+    """
+    path = database.head_file
+    if path is None or database.file is not None or os.geteuid() == 0:
+        return path
+    found = os.path.dirname(os.path.abspath(path))
+    while found != "/" and not os.path.lexists(found):
+        found = os.path.dirname(found)
+    return path if os.access(found, os.W_OK | os.X_OK) else None
 
 
 def _store(
