@@ -9,5 +9,6 @@ service      what systemd is told
 
 from fimscan.scheduler.run import Control, Past, Scheduler
 from fimscan.scheduler.service import ServiceManager
+from fimscan.scheduler.trigger import trigger_of
 
-__all__ = ["Control", "Past", "Scheduler", "ServiceManager"]
+__all__ = ["Control", "Past", "Scheduler", "ServiceManager", "trigger_of"]
