@@ -23,6 +23,7 @@ from fimscan.model import ControlFailure, ControlKind, MessageKind, MessageState
 from fimscan.outputs.formats import render
 from fimscan.outputs.receivers.base import Envelope, Receiver
 from fimscan.pipeline import AuditSource, Live, run_scan
+from fimscan.pipeline.controls import record
 from fimscan.pipeline.health.outputs import output_checks
 from fimscan.pipeline.outputs import delivery
 from fimscan.pipeline.outputs.delivery import Deliverer, Notifier, delay_s, deliver_after_scan
@@ -32,7 +33,7 @@ from fimscan.store import controls as control_store
 from fimscan.store import outbox, scans
 from fimscan.store.database import Database
 from tests.conftest import Cli
-from tests.evidence.site import new_site, pretended_audit
+from tests.evidence.site import new_site, pretended_audit, problems
 from tests.outputs.conftest import Certificates, WebServer, free_port, wait_for
 from tests.pipeline.test_audit_reading import event
 
@@ -321,6 +322,45 @@ def test_the_service_delivers_again_and_again(host: Host, monkeypatch: pytest.Mo
     assert "No such file or directory" in said[0]
 
 
+def test_a_control_that_fails_is_sent_once_and_so_is_its_end(host: Host) -> None:
+    """Audit that was stopped at night reaches the receiver; an output without problems gets nothing."""
+    out = host.root / "out"
+    host.extra = file_output(out) + file_output(host.root / "other", "quiet", "problems = false")
+    host.scan(a="1")
+    failure = ControlFailure(kind=ControlKind.AUDIT, subject="/etc", start_ns=1, detected_ns=1, cause="rules removed")
+    with host.database.begin() as session:
+        control_store.add(session, [failure])
+    with pytest.raises(BrokenPipeError), record.report_once(host.database, host.config.output):
+        raise BrokenPipeError  # what was not printed is not told
+    assert [one.state for one in host.stored()] == [MessageState.SCAN] * 2
+    for _ in range(2):
+        with record.report_once(host.database, host.config.output):
+            pass
+    with host.database.begin() as session:
+        control_store.end(session, [replace(one, end_ns=2) for one in control_store.still_open(session)])
+    with record.report_once(host.database, host.config.output):
+        pass
+    host.deliver()
+    began, mended = (one for one in lines(out) if one["kind"] == "problems")
+    assert (began["subject"].partition(": ")[2], began["severity"]) == ("1 control failed", "high")
+    assert "Control failed (audit): /etc: rules removed" in began["problems"][0]
+    assert (mended["subject"].partition(": ")[2], mended["severity"]) == ("1 control works again", "low")
+    assert [one["kind"] for one in lines(host.root / "other")] == ["baseline"]
+    assert problems(host.database) == []
+
+
+def test_a_scan_that_fails_is_sent(host: Host) -> None:
+    """Once, although each further scan fails, too."""
+    host.extra = file_output(host.root / "out")
+    host.scan(a="1")
+    for _ in range(2):
+        with pytest.raises(StoreError), record.noting_failure(host.database, host.config.output):
+            raise StoreError("disk full")
+    host.deliver()
+    (told,) = [one for one in lines(host.root / "out") if one["kind"] == "problems"]
+    assert "disk full" in told["problems"][0]
+
+
 class Slow(Receiver):
     """Answers when it is told to."""
 
@@ -527,6 +567,20 @@ def test_a_test_message(cli: Cli) -> None:
     assert [one["kind"] for one in lines(out)] == ["baseline", "test"]
     assert [one["kind"] for one in lines(cli.root / "other")] == ["baseline"]
     assert "no [[output]] with the name" in cli("notify", "--output", "three", code=15).stderr
+
+
+def test_a_command_that_fails_and_works_again_is_sent(cli: Cli) -> None:
+    """The failed scan by the next delivery, its end by the scan itself."""
+    out = cli.root / "out"
+    cli.write_config(file_output(out))
+    cli.scan()
+    cli.watched.rename(cli.root / "away")
+    assert cli("scan", "--no-audit").returncode not in (0, 4)
+    cli("notify", code=0)
+    (cli.root / "away").rename(cli.watched)
+    cli("scan", "--no-audit", code=0)
+    subjects = [one["subject"].partition(": ")[2] for one in lines(out) if one["kind"] == "problems"]
+    assert subjects == ["1 control failed", "1 control works again"]
 
 
 def test_separate_delivery(cli: Cli) -> None:
