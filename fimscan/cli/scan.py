@@ -86,13 +86,13 @@ def scan(  # noqa: PLR0913  # one argument for each option
     config = settings.config()
     source = audit_source(config, logs, disabled=no_audit)
     with settings.database(create=True, adopt=adopt) as database:
-        with _progress(database) as progress, controls.noting_failure(database):
+        with _progress(database) as progress, controls.noting_failure(database, config.output):
             controls.before_scan(database)
             result = run_scan(database, config, source=source, trigger=trigger, full=full, on_progress=progress)
             controls.after_scan(database, config, source, result)
         for problem in result.new_problems:
             note(problem)
-        with report_once(database, result) as reported, controls.report_once(database) as report:
+        with report_once(database, result) as reported, controls.report_once(database, config.output) as report:
             found, facts = packaged(database, reported.diff, settings, disabled=no_packages, after_scan=True)
             shown = replace(reported, diff=found)
             if form == "json":

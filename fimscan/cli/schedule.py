@@ -66,8 +66,8 @@ def _run(
             database,
             config,
             audit_source(config, disabled=disabled),
-            report=partial(_report, database, settings, own_command(settings)),
-            report_controls=partial(_report_controls, database),
+            report=partial(_report, setup, settings, own_command(settings)),
+            report_controls=partial(_report_controls, setup),
             complain=note,
             started=partial(_started, config),
             control=control,
@@ -115,10 +115,11 @@ def _has_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def _report(database: Database, settings: Settings, command: str, result: ScanResult) -> None:
+def _report(setup: _Setup, settings: Settings, command: str, result: ScanResult) -> None:
+    database = setup.database
     for problem in result.new_problems:
         note(problem)
-    with report_once(database, result) as reported, controls.report_once(database) as report:
+    with report_once(database, result) as reported, controls.report_once(setup.database, setup.config.output) as report:
         print_controls(report)
         found, facts = packaged(database, reported.diff, settings, after_scan=True)
         shown = replace(reported, diff=found)
@@ -128,7 +129,7 @@ def _report(database: Database, settings: Settings, command: str, result: ScanRe
         note(unstored)
 
 
-def _report_controls(database: Database) -> None:
-    with controls.report_once(database) as report:
+def _report_controls(setup: _Setup) -> None:
+    with controls.report_once(setup.database, setup.config.output) as report:
         print_controls(report)
         sys.stdout.flush()

@@ -164,6 +164,12 @@ def plain_document(kind: MessageKind, host: str, subject: str, time_ns: int, sca
     }
 
 
+def add_problem_lines(document: dict[str, Any], lines: Sequence[str]) -> None:
+    """Add lines about problems to a document without changes."""
+    document["problems"] = [bounded(json_text(text)) for text in lines[:_ITEMS]]
+    document["more"] = len(lines[_ITEMS:])
+
+
 # --------------------------------------------------------------------------------------------------------------------
 
 

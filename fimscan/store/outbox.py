@@ -102,9 +102,12 @@ def give_up(session: Session, numbers: Sequence[int], now_ns: int, reason: str) 
 
 
 def count_given_up(session: Session, output: str) -> int:
-    """How many messages were given up since the receiver was last told of such."""
+    """How many messages were given up since the notice was made that the receiver got last.
+
+    By time: an old message can be given up after a newer row was made to say so.
+    """
     notice = MessageKind.NOT_DELIVERED.value
-    told = select(func.coalesce(func.max(_table.c.id), 0)).where(
+    told = select(func.coalesce(func.max(_table.c.made_ns), 0)).where(
         _mine(session),
         _table.c.output == output,
         _table.c.kind == notice,
@@ -115,7 +118,7 @@ def count_given_up(session: Session, output: str) -> int:
         _table.c.output == output,
         _table.c.kind != notice,
         _table.c.state == MessageState.GIVEN_UP.value,
-        _table.c.id > told.scalar_subquery(),
+        _table.c.done_ns > told.scalar_subquery(),
     )
     return int(session.scalar(query) or 0)
 
@@ -129,10 +132,10 @@ def replace_notices(session: Session, output: str, notice: NewMessage, now_ns: i
 
 
 def failed(session: Session, number: int, now_ns: int, next_ns: int, error: str) -> None:
-    """Record a failed attempt."""
+    """Record a failed attempt, unless the message was delivered or given up meanwhile."""
     session.execute(
         _table.update()
-        .where(_mine(session), _table.c.id == number)
+        .where(_mine(session), _table.c.id == number, _table.c.state == MessageState.WAITING.value)
         .values(attempts=_table.c.attempts + 1, tried_ns=now_ns, next_ns=next_ns, answer=error[:_MOST_ANSWER])
     )
 

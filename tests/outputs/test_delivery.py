@@ -18,17 +18,22 @@ import pytest
 from sqlalchemy import text as sql
 
 from fimscan.config import Config, parse_config
-from fimscan.model import MessageKind, MessageState, OutboxMessage
+from fimscan.errors import StoreError
+from fimscan.model import ControlFailure, ControlKind, MessageKind, MessageState, OutboxMessage
+from fimscan.outputs.formats import render
+from fimscan.outputs.receivers.base import Envelope, Receiver
 from fimscan.pipeline import AuditSource, Live, run_scan
+from fimscan.pipeline.controls import record
 from fimscan.pipeline.health.outputs import output_checks
 from fimscan.pipeline.outputs import delivery
 from fimscan.pipeline.outputs.delivery import Deliverer, Notifier, delay_s, deliver_after_scan
 from fimscan.pipeline.outputs.messages import _is_settled, beyond, make_messages, notice_of
 from fimscan.pipeline.outputs.settings import Limits
+from fimscan.store import controls as control_store
 from fimscan.store import outbox, scans
 from fimscan.store.database import Database
 from tests.conftest import Cli
-from tests.evidence.site import new_site, pretended_audit
+from tests.evidence.site import new_site, pretended_audit, problems
 from tests.outputs.conftest import Certificates, WebServer, free_port, wait_for
 from tests.pipeline.test_audit_reading import event
 
@@ -161,9 +166,13 @@ def test_a_receiver_that_hangs_holds_up_nobody(host: Host) -> None:
         hook = f'[[output]]\nname = "hook"\ntype = "webhook"\nurl = "http://127.0.0.1:{port}/"\ntimeout = "2s"\n'
         host.extra = f'[outbox]\nscan_wait = "1s"\n{hook}{file_output(out)}'
         host.scan(a="1")
-        deliver_after_scan(host.database, host.config)
+        said = deliver_after_scan(host.database, host.config)
         assert [one["kind"] for one in lines(out)] == ["baseline"]
-        assert [one.output for one in host.stored(MessageState.WAITING)] == ["hook"]
+        # The process of a scan ends before the receiver's time is over: this is the only one to say so.
+        (waiting,) = host.stored(MessageState.WAITING)
+        assert (waiting.output, waiting.attempts) == ("hook", 1)
+        assert "no answer within 1 s" in waiting.answer
+        assert len(said) == 1 and "output hook: no answer within 1 s" in said[0]
         wait_for(lambda: not any(thread.name == "output hook" for thread in threading.enumerate()))
 
 
@@ -313,6 +322,149 @@ def test_the_service_delivers_again_and_again(host: Host, monkeypatch: pytest.Mo
     assert "No such file or directory" in said[0]
 
 
+def test_a_control_that_fails_is_sent_once_and_so_is_its_end(host: Host) -> None:
+    """Audit that was stopped at night reaches the receiver; an output without problems gets nothing."""
+    out = host.root / "out"
+    host.extra = file_output(out) + file_output(host.root / "other", "quiet", "problems = false")
+    host.scan(a="1")
+    failure = ControlFailure(kind=ControlKind.AUDIT, subject="/etc", start_ns=1, detected_ns=1, cause="rules removed")
+    with host.database.begin() as session:
+        control_store.add(session, [failure])
+    with pytest.raises(BrokenPipeError), record.report_once(host.database, host.config.output):
+        raise BrokenPipeError  # what was not printed is not told
+    assert [one.state for one in host.stored()] == [MessageState.SCAN] * 2
+    for _ in range(2):
+        with record.report_once(host.database, host.config.output):
+            pass
+    with host.database.begin() as session:
+        control_store.end(session, [replace(one, end_ns=2) for one in control_store.still_open(session)])
+    with record.report_once(host.database, host.config.output):
+        pass
+    host.deliver()
+    began, mended = (one for one in lines(out) if one["kind"] == "problems")
+    assert (began["subject"].partition(": ")[2], began["severity"]) == ("1 control failed", "high")
+    assert "Control failed (audit): /etc: rules removed" in began["problems"][0]
+    assert (mended["subject"].partition(": ")[2], mended["severity"]) == ("1 control works again", "low")
+    assert [one["kind"] for one in lines(host.root / "other")] == ["baseline"]
+    assert problems(host.database) == []
+
+
+def test_a_scan_that_fails_is_sent(host: Host) -> None:
+    """Once, although each further scan fails, too."""
+    host.extra = file_output(host.root / "out")
+    host.scan(a="1")
+    for _ in range(2):
+        with pytest.raises(StoreError), record.noting_failure(host.database, host.config.output):
+            raise StoreError("disk full")
+    host.deliver()
+    (told,) = [one for one in lines(host.root / "out") if one["kind"] == "problems"]
+    assert "disk full" in told["problems"][0]
+
+
+class Slow(Receiver):
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked, self.free = threading.Event(), threading.Event()
+
+    def send(self, body: bytes, envelope: Envelope) -> str:
+        self.asked.set()
+        assert self.free.wait(60)
+        return "thanks"
+
+
+def test_a_service_that_ends_while_it_delivers_leaves_no_lock(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a reload the next notifier delivers, as soon as the receiver has answered the old one."""
+    slow = Slow()
+    monkeypatch.setattr(delivery, "receiver_of", lambda _: slow)
+    monkeypatch.setattr(delivery, "_POLL_S", 0.05)
+    host.extra = file_output(host.root / "out")
+    host.messages(1, "one")
+    notifier = Notifier(host.database, host.config, print)
+    notifier.start()
+    assert slow.asked.wait(60)
+    notifier.stop(0.1)
+    assert Deliverer(host.database, host.config).run(60) is None  # it is still on its way
+    slow.free.set()
+    wait_for(lambda: Deliverer(host.database, host.config).run(60) is not None)
+    assert [one.attempts for one in host.stored(MessageState.DELIVERED)] == [1]
+
+
+def test_another_service_that_delivers_is_told_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to wonder why this one sends nothing."""
+    monkeypatch.setattr(delivery, "_LONG_ELSEWHERE_S", 0.1)
+    monkeypatch.setattr(delivery, "_POLL_S", 0.02)
+    host.extra = file_output(host.root / "out")
+    host.messages(1, "one")
+    release = host.database.try_outbox_lock()
+    assert release is not None
+    said: list[str] = []
+    notifier = Notifier(host.database, host.config, said.append)
+    notifier.start()
+    wait_for(lambda: said)
+    time.sleep(0.3)
+    release()
+    wait_for(lambda: lines(host.root / "out"))
+    notifier.stop()
+    assert len(said) == 1 and "another fimscan" in said[0]
+
+
+def test_a_delivery_that_cannot_be_stored_is_told_and_put_off(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk does not send the same message again every two seconds."""
+
+    def full(*_: object) -> None:
+        raise StoreError("disk full")
+
+    out = host.root / "out"
+    host.extra = file_output(out)
+    host.messages(1, "one")
+    deliverer = Deliverer(host.database, host.config)
+    with monkeypatch.context() as broken:
+        broken.setattr(outbox, "delivered", full)
+        first, *others = (deliverer.run(60) for _ in range(4))
+        assert delivery.news(first or []) == ["output log: disk full; its messages wait (see 'fimscan notify --list')"]
+        assert others == [[], [], []]
+        assert len(lines(out)) == 1
+        assert [one.is_news for one in deliverer.run(60, now=True) or []] == [False]
+    deliverer.run(60, now=True)
+    assert len({one["id"] for one in lines(out)}) == 1
+    assert host.stored(MessageState.WAITING) == []
+
+
+def test_a_message_that_cannot_be_written_holds_up_no_other(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts as refused."""
+
+    def picky(name: str, document: dict[str, Any], **other: Any) -> bytes:
+        assert "bad" not in document["subject"]
+        return render(name, document, **other)
+
+    monkeypatch.setattr(delivery, "render", picky)
+    host.extra = file_output(host.root / "out")
+    host.messages(1, "bad")
+    host.messages(1, "good")
+    assert "internal error: AssertionError" in deliver_after_scan(host.database, host.config)[0]
+    assert [one["subject"] for one in lines(host.root / "out")] == ["h: good 0"]
+    assert [(one.id, one.attempts) for one in host.stored(MessageState.WAITING)] == [("bad 0", 1)]
+
+
+def test_all_is_not_well_while_a_control_is_failed(host: Host) -> None:
+    """A scan that found nothing, without audit, is no good news."""
+    host.extra = file_output(host.root / "out", more="all_is_well = true")
+    host.scan(a="1")
+    host.deliver()
+    failure = ControlFailure(kind=ControlKind.AUDIT, subject="/etc", start_ns=1, detected_ns=1, cause="no rule")
+    with host.database.begin() as session:
+        control_store.add(session, [failure])
+    for _ in range(2):
+        host.scan()
+        host.deliver()
+        with host.database.begin() as session:
+            control_store.end(session, [replace(one, end_ns=2) for one in control_store.still_open(session)])
+    subjects = [one["subject"] for one in lines(host.root / "out")[-2:]]
+    assert "nothing new; still 1 failed control," in subjects[0]
+    assert ": all is well," in subjects[1]
+
+
 def test_what_a_live_look_finds_is_sent_too(tmp_path: Path) -> None:
     """It is a scan of a few files: with the process that it names, and never as 'all is well'."""
     out = tmp_path / "out"
@@ -415,6 +567,20 @@ def test_a_test_message(cli: Cli) -> None:
     assert [one["kind"] for one in lines(out)] == ["baseline", "test"]
     assert [one["kind"] for one in lines(cli.root / "other")] == ["baseline"]
     assert "no [[output]] with the name" in cli("notify", "--output", "three", code=15).stderr
+
+
+def test_a_command_that_fails_and_works_again_is_sent(cli: Cli) -> None:
+    """The failed scan by the next delivery, its end by the scan itself."""
+    out = cli.root / "out"
+    cli.write_config(file_output(out))
+    cli.scan()
+    cli.watched.rename(cli.root / "away")
+    assert cli("scan", "--no-audit").returncode not in (0, 4)
+    cli("notify", code=0)
+    (cli.root / "away").rename(cli.watched)
+    cli("scan", "--no-audit", code=0)
+    subjects = [one["subject"].partition(": ")[2] for one in lines(out) if one["kind"] == "problems"]
+    assert subjects == ["1 control failed", "1 control works again"]
 
 
 def test_separate_delivery(cli: Cli) -> None:

@@ -8,8 +8,10 @@ import hmac
 import json
 import os
 import socket
+import ssl
 import struct
 import threading
+from contextlib import suppress
 from email.policy import default
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,16 @@ from fimscan.outputs.receivers.journald import JournalReceiver
 from fimscan.outputs.receivers.mail import SmtpReceiver
 from fimscan.outputs.receivers.syslog import SyslogReceiver
 from fimscan.outputs.receivers.webhook import WebhookReceiver, signature
-from tests.outputs.conftest import Certificates, Journal, MailServer, Rsyslog, WebServer, free_port
+from tests.outputs.conftest import (
+    Certificates,
+    Journal,
+    MailServer,
+    Rsyslog,
+    WebServer,
+    free_port,
+    server_context,
+    wait_for,
+)
 
 HEAD = "ab" * 32
 
@@ -110,6 +121,29 @@ def test_a_receiver_that_dies_has_not_got_it() -> None:
         thread.start()
         with pytest.raises(DeliveryError, match=r"reset|Broken pipe|not connected"):
             syslog(f"tcp://127.0.0.1:{server.getsockname()[1]}").send(b"x" * 5000, envelope("1"))
+        thread.join()
+
+
+def test_a_refused_client_has_not_sent_it(certificates: Certificates) -> None:
+    """TLS 1.3 refuses a client without a certificate after the handshake; the end of the connection is no success."""
+    context = server_context(certificates)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            connection, _ = server.accept()
+            encrypted = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+            with suppress(ssl.SSLError):
+                encrypted.do_handshake()
+            with socket.socket(fileno=encrypted.detach()) as raw:
+                while raw.recv(4096):
+                    pass
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        with pytest.raises(DeliveryError, match=r"TLS failed"):
+            syslog(f"tls://127.0.0.1:{server.getsockname()[1]}", ca_file=str(certificates.ca)).send(b"x", envelope("1"))
         thread.join()
 
 
@@ -257,6 +291,15 @@ def test_a_program_that_fails_or_hangs_has_not_got_it(tmp_path: Path) -> None:
         assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
     with pytest.raises(DeliveryError, match=r"No such file"):
         CommandReceiver(["/nonexistent"], 1).send(b"x", envelope("1"))
+
+
+def test_what_a_program_leaves_behind_goes_on_after_a_success(tmp_path: Path) -> None:
+    """It may hand the message to a process in the background."""
+    done = tmp_path / "done"
+    text = f"(while ! [ -e {tmp_path}/go ]; do sleep 0.05; done; touch {done}) > /dev/null 2>&1 &"
+    CommandReceiver([program(tmp_path / "p", text)], 30).send(b"x", envelope("1"))
+    (tmp_path / "go").touch()
+    wait_for(done.exists)
 
 
 def test_a_file_can_be_rotated(tmp_path: Path) -> None:

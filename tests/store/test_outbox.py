@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,21 @@ def test_what_is_not_urgent_is_given_up_first(database: Database) -> None:
         outbox.add(session, "log", [message(1, urgent=True), message(2), message(3)], now_ns=5)
         order = [number for number, *_ in outbox.waiting_sizes(session, "log")]
         assert [one - order[2] for one in order] == [1, 2, 0]
+
+
+def test_an_old_message_that_is_given_up_after_a_notice_counts(database: Database) -> None:
+    """The receiver was told before it was given up: it is told again."""
+    notice = replace(message(9), kind=MessageKind.NOT_DELIVERED)
+    with database.begin() as session:
+        outbox.add(session, "log", [message(1), message(2)], now_ns=5)
+        outbox.add(session, "log", [notice], now_ns=10)
+        newest, second, first = (one.number for one in outbox.listing(session, 9))
+        outbox.give_up(session, [first], 10, "limits")
+        assert outbox.count_given_up(session, "log") == 1
+        outbox.delivered(session, newest, 20, "ok")
+        assert outbox.count_given_up(session, "log") == 0
+        outbox.give_up(session, [second], 30, "limits")
+        assert outbox.count_given_up(session, "log") == 1
 
 
 def test_the_journal_covers_the_outbox(cli: Cli) -> None:

@@ -73,9 +73,11 @@ def run_with(command: Sequence[str], data: bytes, timeout_s: float, facts: dict[
         except subprocess.TimeoutExpired:
             raise DeliveryError(f"{name}: not done after {timeout_s:g} s") from None
         finally:
-            # Also what it left behind: nothing of it may write on when the message is sent again.
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+            # Also what it left behind: nothing of it may write on when the message is sent again. After a success it
+            # is not: a program may leave the rest of its work to a process in the background.
+            if process.poll() != 0:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             for pipe in filter(None, (process.stdin, process.stderr)):
                 with suppress(OSError):  # the program did not read everything

@@ -34,6 +34,8 @@ _PORTS = {"udp": 514, "tcp": 601, "tls": 6514}
 _MOST_BYTES = 8000
 _HEADER_BYTES = 600
 _END_SECONDS = 2.0
+# The answers of OpenSSL and Java to the end of a connection without an end of TLS.
+_ALERTS_AT_END = ("TLSV1_ALERT_DECODE_ERROR", "TLSV1_ALERT_INTERNAL_ERROR")
 _SD_ID = "fimscan@32473"  # 32473 is reserved for documentation (RFC 5612): fimscan has no number of its own
 
 
@@ -89,37 +91,46 @@ class SyslogReceiver(Receiver):
         with socket.create_connection((host, port), self._timeout_s) as plain:
             if self._scheme == "tcp":
                 plain.sendall(b"%d %b" % (len(data), data))
-                return _ended(plain, plain)
+                return _ended(plain)
             with tls_context(*self._tls).wrap_socket(plain, server_hostname=host) as encrypted:
                 encrypted.sendall(b"%d %b" % (len(data), data))
-                return _ended(encrypted, encrypted)
+                return _ended(encrypted)
 
 
-def _ended(sock: socket.socket, raw: socket.socket) -> str:
+def _ended(sock: socket.socket) -> str:
     """Wait until the receiver has read everything.
 
     Syslog has no acknowledgement. But a receiver that ends the connection when we do has read what came before; and
     the kernel knows what the other side's kernel has acknowledged. A connection that is reset has lost the message.
     """
     until = time.monotonic() + _END_SECONDS
-    if isinstance(sock, ssl.SSLSocket):
-        # Not unwrap(): many receivers end the connection without an answer to our end.
-        raw = socket.socket(fileno=socket.dup(sock.fileno()))
-    try:
-        raw.settimeout(_END_SECONDS)
-        raw.shutdown(socket.SHUT_WR)
+    sock.settimeout(_END_SECONDS)
+    # Not unwrap(): many receivers end the connection without an answer to our end. And it takes any alert for an end.
+    with socket.socket(fileno=socket.dup(sock.fileno())) as raw:
+        raw.shutdown(socket.SHUT_WR)  # of an SSLSocket it would also end that it can be read
         with suppress(TimeoutError):
-            while raw.recv(4096):
+            while _read(sock):
                 if time.monotonic() > until:
                     break
             else:
                 return "read to its end by the receiver"
         if struct.unpack("i", fcntl.ioctl(raw, termios.TIOCOUTQ, b"\0" * 4))[0]:
             raise DeliveryError("the receiver's host did not acknowledge the message")
-    finally:
-        if raw is not sock:
-            raw.close()
     return "taken by the receiver's host"
+
+
+def _read(sock: socket.socket) -> bytes:
+    """Read; also an alert that says nothing but that we ended the connection without an end of TLS is an end.
+
+    Raises:
+        ssl.SSLError: another alert: version 1.3 so refuses a client's certificate, after the handshake.
+    """
+    try:
+        return sock.recv(4096)
+    except ssl.SSLError as error:
+        if error.reason in _ALERTS_AT_END:
+            return b""
+        raise
 
 
 def syslog_message(body: bytes, envelope: Envelope, facility: int) -> bytes:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from fimscan.config import Config
+from fimscan.config import Config, Output
 from fimscan.errors import FimscanError, InterruptedScanError, LockedError, StoreError
 from fimscan.model import ControlFailure, ControlKind, ControlReport, Symptom
 from fimscan.pipeline.audit.reading import AuditSource
@@ -90,14 +90,17 @@ def after_reading(
 
 
 @contextmanager
-def noting_failure(database: Database) -> Iterator[None]:
-    """Store that a scan failed, if the block raises an error. The error itself is the report."""
+def noting_failure(database: Database, outputs: Sequence[Output] = ()) -> Iterator[None]:
+    """Store that a scan failed, if the block raises an error, with messages to ``outputs``.
+
+    On this host the error itself is the report.
+    """
     try:
         yield
     except FimscanError as error:
         if not _is_stopped(error):
             with suppress(FimscanError):
-                _store(database, [evaluate.failed_scan(str(error), time.time_ns())], (), told=True)
+                _store(database, [evaluate.failed_scan(str(error), time.time_ns())], (), told=True, outputs=outputs)
         raise
 
 
@@ -107,14 +110,18 @@ def _is_stopped(error: FimscanError) -> bool:
 
 
 @contextmanager
-def report_once(database: Database) -> Iterator[ControlReport]:
-    """Yield the transitions that were not reported, then mark them as reported, unless the block raises."""
+def report_once(database: Database, outputs: Sequence[Output] = ()) -> Iterator[ControlReport]:
+    """Yield the transitions that were not reported, then mark them as reported, unless the block raises.
+
+    With the mark, and in its transaction, messages about them are added to ``outputs``.
+    """
     with database.read() as session:
         events, numbers = host_store.untold(session)
         report = replace(control_store.unreported(session), host_events=tuple(events))
     yield report
     if report.began or report.mended or numbers:
         with database.begin() as session:
+            _add_messages(session, database, outputs, report)
             control_store.mark_reported(session, report)
             host_store.mark_told(session, numbers)
 
@@ -155,7 +162,12 @@ def _head_path(database: Database) -> str | None:
 
 
 def _store(
-    database: Database, symptoms: Iterable[Symptom], checked: Collection[ControlKind], *, told: bool = False
+    database: Database,
+    symptoms: Iterable[Symptom],
+    checked: Collection[ControlKind],
+    *,
+    told: bool = False,
+    outputs: Sequence[Output] = (),
 ) -> None:
     """Store the transitions that follow from symptoms; nothing is written if there are none."""
     found = evaluate.symptoms_of(symptoms)
@@ -168,6 +180,14 @@ def _store(
         changed = evaluate.transitions(_known(session, found, now_ns), found, checked, now_ns)
         control_store.add(session, changed.began, told=told)
         control_store.end(session, changed.ended)
+        _add_messages(session, database, outputs, ControlReport(began=tuple(changed.began)))
+
+
+def _add_messages(session: Session, database: Database, outputs: Sequence[Output], report: ControlReport) -> None:
+    if outputs:
+        from fimscan.pipeline.controls.messages import add_control_messages
+
+        add_control_messages(session, database.host, outputs, report)
 
 
 def _known(session: Session, found: list[Symptom], now_ns: int) -> list[ControlFailure]:

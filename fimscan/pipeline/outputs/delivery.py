@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +28,8 @@ _FIRST_DELAY_S, _LONGEST_DELAY_S = 10.0, 3600.0
 _POLL_S = 2.0
 _SETTLE_S = 5.0
 _MOST_DOUBLINGS = 10
+_LONG_ELSEWHERE_S = 60.0
+_STOP_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,49 +53,114 @@ class Deliverer:
         self._database = database
         self._outputs = {output.name: output for output in config.output}
         self._running: dict[str, _Worker] = {}
+        self._broken: dict[str, _Broken] = {}
+        self._stopped = threading.Event()
+        self._guard = threading.Lock()
+        self._active = 0  # workers that have not ended; while there are any, the lock is held
         self._release: Callable[[], None] | None = None
 
     def run(self, wait_s: float, *, now: bool = False, only: str | None = None) -> list[Outcome] | None:
         """Try each message that is due once; ``None`` if another process is delivering.
 
         Args:
-            wait_s: how long to wait for receivers. Who is not ready by then goes on in the background.
+            wait_s: how long to wait for receivers. Receivers that are not ready by then go on in the background.
             now: try also messages that are to be tried later.
             only: the name of an output; ``None`` means all.
         """
-        if self._release is None:
-            self._release = self._database.try_outbox_lock()
-            if self._release is None:
-                return None
-        for name, output in self._outputs.items():
-            if name not in self._running and only in (None, name):
-                worker = _Worker(self._database, output, now=now)
-                self._running[name] = worker
-                worker.start()
+        if not self._start(now=now, only=only) and not self._running:
+            return None
         until = time.monotonic() + wait_s
-        for worker in list(self._running.values()):
+        for worker in self._running.values():
             worker.join(max(0.0, until - time.monotonic()))
-        outcomes = [worker.outcome() for worker in self._running.values()]
-        self._running = {name: worker for name, worker in self._running.items() if worker.is_alive()}
-        if not self._running:
-            self._release()
-            self._release = None
+        ended = {name: worker for name, worker in self._running.items() if not worker.is_alive()}
+        outcomes = [self._outcome(name, worker) for name, worker in self._running.items()]
+        self._running = {name: worker for name, worker in self._running.items() if name not in ended}
+        for name, worker in ended.items():
+            self._note_broken(name, worker)
         return outcomes
 
-    def stop(self) -> None:
-        """Begin no further message. A message that is on its way is sent again later."""
-        for worker in self._running.values():
-            worker.stopped.set()
+    def stop(self, wait_s: float = 0.0) -> None:
+        """Begin no further message, and wait for those on their way. What is not done by then is sent again later.
+
+        Whoever is last to end releases the lock, also after this.
+        """
+        self._stopped.set()
+        until = time.monotonic() + wait_s
+        while wait_s and self._active and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def record_hanging(self, waited_s: float) -> list[Outcome]:
+        """Store as failed attempts what hangs since half of the time, because this process ends now."""
+        hanging = [worker.record_hanging(waited_s) for worker in self._running.values()]
+        return [outcome for outcome in hanging if outcome is not None]
+
+    def _start(self, *, now: bool, only: str | None) -> bool:
+        """Start a worker for each output; ``False`` if another process has the lock."""
+        with self._guard:
+            if self._stopped.is_set():
+                return True
+            if self._release is None:
+                self._release = self._database.try_outbox_lock()
+                if self._release is None:
+                    return False
+            try:
+                for name, output in self._outputs.items():
+                    if name not in self._running and only in (None, name) and (now or not self._is_waiting(name)):
+                        worker = _Worker(self._database, output, self._stopped, self._one_ended, now=now)
+                        worker.start()
+                        self._running[name] = worker
+                        self._active += 1
+            finally:
+                self._release_if_idle()
+        return True
+
+    def _one_ended(self) -> None:
+        with self._guard:
+            self._active -= 1
+            self._release_if_idle()
+
+    def _release_if_idle(self) -> None:
+        if not self._active and self._release is not None:
+            release, self._release = self._release, None
+            release()
+
+    def _is_waiting(self, name: str) -> bool:
+        return name in self._broken and time.monotonic() < self._broken[name].not_before
+
+    def _outcome(self, name: str, worker: _Worker) -> Outcome:
+        outcome = worker.outcome()
+        return replace(outcome, is_news=True) if worker.is_broken and name not in self._broken else outcome
+
+    def _note_broken(self, name: str, worker: _Worker) -> None:
+        """Put off an output whose failure could not be stored: nothing in the database does."""
+        if not worker.is_broken:
+            self._broken.pop(name, None)
+            return
+        times = self._broken[name].times + 1 if name in self._broken else 0
+        self._broken[name] = _Broken(times=times, not_before=time.monotonic() + _doubled_s(times))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Broken:
+    """An output whose worker ended with an error of our own, ``times`` times again; a time of the monotonic clock."""
+
+    times: int
+    not_before: float
 
 
 class _Worker(threading.Thread):
     """Delivers the messages of one output, oldest first, until none is due or the receiver cannot be reached."""
 
-    def __init__(self, database: Database, output: Output, *, now: bool) -> None:
+    def __init__(
+        self, database: Database, output: Output, stopped: threading.Event, ended: Callable[[], None], *, now: bool
+    ) -> None:
         super().__init__(name=f"output {output.name}", daemon=True)
-        self.stopped = threading.Event()
+        self.is_broken = False  # it ended with an error that is not stored with a message
         self._database = database
         self._output = output
+        self._stopped = stopped
+        self._ended = ended
+        self._current: tuple[OutboxMessage, float] | None = None  # what is on its way, since when
         self._now = now
         self._delivered = 0
         self._error: str | None = None
@@ -110,37 +178,54 @@ class _Worker(threading.Thread):
             is_busy=busy,
         )
 
+    def record_hanging(self, waited_s: float) -> Outcome | None:
+        """Store a failed attempt if the receiver has not answered for half of the time, or longer."""
+        current = self._current
+        if current is None or time.monotonic() - current[1] < waited_s / 2:
+            return None
+        self._failed(current[0], DeliveryError(f"no answer within {waited_s:g} s, the scan_wait of [outbox]"))
+        return self.outcome()
+
     def run(self) -> None:
         """Deliver."""
         try:
             self._run()
-        except FimscanError as error:
-            self._error = str(error)
+        except (FimscanError, DeliveryError) as error:
+            self._broke(str(error))
         except Exception as error:  # noqa: BLE001  # a thread has nobody above it; its text may have a secret
-            self._error = f"internal error: {type(error).__name__}"
+            self._broke(f"internal error: {type(error).__name__}")
+        finally:
+            self._ended()
+
+    def _broke(self, text: str) -> None:
+        self._error = text
+        self.is_broken = True
 
     def _run(self) -> None:
         if self._now:
             with self._database.begin() as session:
                 outbox.try_now(session, self._output.name)
         receiver: Receiver | None = None
-        while not self.stopped.is_set():
+        while not self._stopped.is_set():
             with self._database.read() as session:
                 due = outbox.due(session, self._output.name, time.time_ns(), _AT_ONCE)
             if not due:
                 return
             receiver = receiver or receiver_of(self._output)
             for message in due:
-                if self.stopped.is_set() or not self._deliver(receiver, message):
+                if self._stopped.is_set() or not self._deliver(receiver, message):
                     return
 
     def _deliver(self, receiver: Receiver, message: OutboxMessage) -> bool:
         """Try one message; ``False`` if no other one is to be tried now."""
+        self._current = (message, time.monotonic())
         try:
-            answer = receiver.send(*prepared(self._output, receiver, message))
+            answer = _sent(self._output, receiver, message)
         except DeliveryError as error:
             self._failed(message, error)
             return isinstance(error, RefusedError)
+        finally:
+            self._current = None
         with self._database.begin() as session:
             outbox.delivered(session, message.number, time.time_ns(), answer)
         self._delivered += 1
@@ -157,14 +242,27 @@ class _Worker(threading.Thread):
         self._is_news |= message.attempts == 0
 
 
+def _sent(output: Output, receiver: Receiver, message: OutboxMessage) -> str:
+    """Send a message; return the receiver's answer. A message that is an error of our own holds up no other one."""
+    try:
+        return receiver.send(*prepared(output, receiver, message))
+    except DeliveryError:
+        raise
+    except Exception as error:
+        raise RefusedError(f"this message cannot be sent: internal error: {type(error).__name__}") from error
+
+
 def delay_s(message: OutboxMessage) -> float:
     """How long to wait after a failed attempt: 10 seconds, twice as long each time, an hour at most.
 
     It differs a little from message to message, so that many hosts do not come back at the same moment.
     """
-    plain: float = min(_FIRST_DELAY_S * 2.0 ** min(message.attempts, _MOST_DOUBLINGS), _LONGEST_DELAY_S)
     spread = hashlib.sha256(message.id.encode()).digest()[0] / 255
-    return plain * (0.8 + 0.4 * spread)
+    return _doubled_s(message.attempts) * (0.8 + 0.4 * spread)
+
+
+def _doubled_s(times: int) -> float:
+    return float(min(_FIRST_DELAY_S * 2.0 ** min(times, _MOST_DOUBLINGS), _LONGEST_DELAY_S))
 
 
 def prepared(output: Output, receiver: Receiver, message: OutboxMessage) -> tuple[bytes, Envelope]:
@@ -205,8 +303,10 @@ def deliver_after_scan(database: Database, config: Config) -> list[str]:
         if config.outbox.separate:
             return said
         deliverer = Deliverer(database, config)
-        outcomes = deliverer.run(config.outbox.scan_wait_s, now=True) or []
+        wait_s = config.outbox.scan_wait_s
+        outcomes = deliverer.run(wait_s, now=True) or []
         deliverer.stop()
+        outcomes += deliverer.record_hanging(wait_s)
     except FimscanError as error:
         return [f"outputs: {error}"]
     except Exception as error:  # noqa: BLE001  # the scan is stored and reported; its result stands
@@ -237,6 +337,7 @@ class Notifier:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.follow, name="outputs", daemon=True)
         self._deliverer = Deliverer(database, config)
+        self._elsewhere_since: float | None = None  # ``inf``: it was told
 
     def start(self) -> None:
         """Begin, if there is any output."""
@@ -249,6 +350,8 @@ class Notifier:
         self._deliverer.stop()
         if self._thread.is_alive():
             self._thread.join(wait_s)
+        # The next notifier of this process needs the lock that a worker may still have.
+        self._deliverer.stop(min(wait_s, _STOP_S))
 
     def follow(self, *, deliver: bool | None = None) -> None:
         """Make and deliver messages until :meth:`stop` is called."""
@@ -259,7 +362,7 @@ class Notifier:
                 settled_ns = time.time_ns() - int(_SETTLE_S * _NS)
                 said = make_messages(self._database, self._config, settled_before_ns=settled_ns)
                 if is_delivering:
-                    said += news(self._deliverer.run(_POLL_S) or [])
+                    said += self._deliver()
                 last = ""
             except FimscanError as error:
                 said = [f"outputs: {error}"]
@@ -270,3 +373,17 @@ class Notifier:
                     self._complain(text)
                 last = text
             self._stop.wait(_POLL_S)
+
+    def _deliver(self) -> list[str]:
+        """Deliver; return what to say. That another process has the lock is told once, if it has it for long."""
+        outcomes = self._deliverer.run(_POLL_S)
+        if outcomes is not None:
+            self._elsewhere_since = None
+            return news(outcomes)
+        if self._elsewhere_since is None:
+            self._elsewhere_since = time.monotonic()
+        if time.monotonic() - self._elsewhere_since < _LONG_ELSEWHERE_S:
+            return []
+        self._elsewhere_since = math.inf
+        text = "outputs: another fimscan has been delivering for a minute, so this one sends nothing until it ends"
+        return [f"{text} (is there a second 'schedule' or 'notify --follow'?)"]

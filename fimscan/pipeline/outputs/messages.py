@@ -26,6 +26,7 @@ from fimscan.pipeline.history.packaged import default_sources, with_packages
 from fimscan.pipeline.importance import Importance
 from fimscan.pipeline.outputs.settings import Limits, wanted_of
 from fimscan.report.words import plural
+from fimscan.store import controls as control_store
 from fimscan.store import findings as finding_store
 from fimscan.store import outbox
 from fimscan.store import scan_results as scan_result_store
@@ -153,6 +154,8 @@ def _standing(session: Session, full: Scan) -> list[str]:
     """What is still not as it should be: nobody may be told that all is well."""
     failed = sum(map(_is_failure, scan_result_store.unreadable_in(session, full.id)))
     found = [f"{failed:,} unreadable"] if failed else []
+    controls = len(control_store.still_open(session))
+    found += [plural(controls, "failed control")] if controls else []
     return found + ([plural(len(full.problems), "problem")] if full.problems else [])
 
 
@@ -180,7 +183,7 @@ def _enforce(database: Database, limits: Limits, output: str) -> str | None:
         notice_id = outbox.stable_id(output, *numbers)
         notice = notice_of(MessageKind.NOT_DELIVERED, database.host, subject, last, notice_id)
         outbox.replace_notices(session, output, notice, now_ns)
-    return f"output {output}: {words}"
+    return f"output {output}: {words}; see 'fimscan notify --list' for why nothing is delivered, or raise the limits"
 
 
 def notice_of(kind: MessageKind, host: str, subject: str, scan: Scan | None, message_id: str) -> NewMessage:
