@@ -34,7 +34,7 @@ GAP_WORDS = {
     GapReason.NOT_OBSERVED: "the state of audit was not recorded, so coverage is unknown",
     GapReason.NO_RULE: "no loaded audit rule covered this path",
     GapReason.RULE_REMOVED: "one of fimscan's audit rules had been removed",
-    GapReason.AUDIT_DISABLED: "audit was switched off (auditctl -e 0)",
+    GapReason.AUDIT_DISABLED: "auditing was switched off in the kernel",
     GapReason.DAEMON_STOPPED: "the audit daemon was not running",
     GapReason.BOOT: "the host was restarted",
     GapReason.EVENTS_LOST: "the kernel lost audit events",

@@ -150,15 +150,15 @@ def audit_symptoms(facts: AuditFacts) -> Iterator[Symptom]:
 
 
 def _switched_off(facts: AuditFacts) -> Iterator[Symptom]:
-    """Auditing that is or was switched off (``auditctl -e 0``)."""
+    """Auditing that is or was switched off: by auditctl, or by systemd-journald when it starts (seen with 252)."""
     off = _last(facts.notices, NoticeKind.DISABLED)
     actor = None if off is None else off.actor
     if not facts.latest.enabled:
         since = _since(facts, lambda seen: bool(seen.enabled)) if off is None else off.event.time_ns
-        yield _audit(AUDITING, since, "auditing is switched off (auditctl -e 0)", actor=actor)
+        yield _audit(AUDITING, since, "auditing is switched off in the kernel", actor=actor)
         return
     for gap in _merged(facts, GapReason.AUDIT_DISABLED):
-        yield _audit(AUDITING, gap.start_ns, "auditing was switched off (auditctl -e 0)", gap.end_ns, actor=actor)
+        yield _audit(AUDITING, gap.start_ns, "auditing was switched off in the kernel", gap.end_ns, actor=actor)
 
 
 def _daemon(facts: AuditFacts) -> Iterator[Symptom]:
