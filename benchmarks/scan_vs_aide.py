@@ -39,7 +39,7 @@ _AIDE_FOUND = frozenset(range(8))  # a sum of what differs; 14 and above are err
 _FIRST, _RESCAN, _VOUCHED = "fimscan, first scan", "fimscan, rescan", "fimscan, rescan, ctime vouches"
 _AIDE_FIRST, _AIDE_RESCAN, _PROTOTYPE = "aide --init", "aide --check", "prototype"
 # (name, other, minimum speed as a multiple of the other's)
-_TARGETS = ((_FIRST, _AIDE_FIRST, 8.0), (_RESCAN, _AIDE_RESCAN, 15.0))
+_TARGETS = ((_FIRST, _AIDE_FIRST, 6.5), (_RESCAN, _AIDE_RESCAN, 15.0))
 _MAX_VS_PROTOTYPE = 1.5  # maximum time of the first scan, as a multiple of the prototype's
 
 

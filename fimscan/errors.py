@@ -70,12 +70,17 @@ class InterruptedScanError(FimscanError):
 
     exit_code = 130
     meaning = "interrupted by Ctrl-C (143: by SIGTERM); the last finished scan stands"
-    latest: ClassVar[InterruptedScanError | None] = None  # where a library swallows it, this tells that there was one
+    latest: ClassVar[InterruptedScanError | None] = None  # see "behind"
 
     def __init__(self, signal_number: int) -> None:
         super().__init__("interrupted; the last finished scan stands")
         self.exit_code = 128 + signal_number
         InterruptedScanError.latest = self
+
+    @classmethod
+    def behind(cls, error: Exception) -> InterruptedScanError | None:
+        """The interruption that made a database fail: sqlite3 swallows what a handler raises, and says "interrupted"."""
+        return cls.latest if "interrupted" in str(error) else None
 
 
 class InterruptedReviewError(FimscanError):

@@ -136,7 +136,7 @@ class ContentFile:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            if (stopped := InterruptedScanError.latest) is not None:
+            if (stopped := InterruptedScanError.behind(error)) is not None:
                 raise stopped from error
             raise StoreError(f"kept contents {self.path}: {error}") from error
 

@@ -354,8 +354,7 @@ def store_errors(url: URL) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
-        # A signal in the midst of a long query: sqlite3 swallows what the handler raises, and says "interrupted".
-        if "interrupted" in str(error) and (stopped := InterruptedScanError.latest) is not None:
+        if (stopped := InterruptedScanError.behind(error)) is not None:
             raise stopped from error
         raise StoreError(_explain(str(getattr(error, "orig", error)), url)) from error
     except SQLAlchemyError as error:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fimscan.contents.secrets import RULES_VERSION
-from fimscan.errors import StoreError
+from fimscan.errors import InterruptedScanError, StoreError
 from fimscan.model import NotKept
 from fimscan.store import contents as contents_store
 from fimscan.store.contents import ContentFile, contents_file, load_from, permission_problem, usage_of
@@ -85,6 +85,15 @@ def test_a_file_of_another_program_is_refused(tmp_path: Path, damage: bytes | No
         with pytest.raises(StoreError) as caught:
             ContentFile(str(path), writing=writing)
         assert "\n" not in str(caught.value)
+
+
+def test_damage_after_an_interruption_is_damage(tmp_path: Path) -> None:
+    """A review goes on after a signal; what fails later is not told as that signal."""
+    InterruptedScanError(15)
+    (tmp_path / "c").write_bytes(b"not a database" * 100)
+    (tmp_path / "c").chmod(0o600)
+    with pytest.raises(StoreError, match="not a database"):
+        ContentFile(str(tmp_path / "c"), writing=False)
 
 
 @given(st.lists(st.binary(max_size=300), max_size=8, unique=True))
