@@ -90,7 +90,7 @@ def write_config(scratch: str, name: str, directory: str, watch: str = "") -> tu
 
 def forget(database: str) -> None:
     """Remove an SQLite database, so that the next scan is the first."""
-    for suffix in ("", "-wal", "-shm", ".lock"):
+    for suffix in ("", "-wal", "-shm", ".lock", ".head"):
         Path(database + suffix).unlink(missing_ok=True)
 
 
