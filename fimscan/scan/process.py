@@ -141,9 +141,10 @@ class WorkerProcess:
 def _signals_blocked() -> Iterator[None]:
     """Block signals: processes started meanwhile inherit the mask, so they never see them, not even while booting.
 
-    A terminal or a service manager signals the whole process group; only the parent decides what follows.
+    A terminal or a service manager signals the whole process group; only the parent decides what follows. SIGIO is what
+    a broken lease sends, which a worker ignores.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGIO))
     try:
         yield
     finally:

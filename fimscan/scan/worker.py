@@ -36,6 +36,7 @@ MAX_REQUEST_DIRECTORIES = 32  # the kernel passes at most 253 descriptors in one
 LENGTH_BYTES = 4
 KEPT = "kept"
 """What a message with contents begins with, instead of an answer."""
+_PARENT_DIED = signal.SIGUSR1
 _BEAT_ENTRIES = 1000
 _KEPT_AT_ONCE = 16  # files
 _WITHOUT_REFERENCES = 2  # version of marshal's format; later versions look up each object among those already written
@@ -247,10 +248,13 @@ def _listed(entries: Entries, heartbeat: Heartbeat) -> list[tuple[bytes, bool]]:
 
 def _exit_when_the_parent_dies() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    # When the parent dies, even by kill -9, its end of our standard input closes, and the kernel sends SIGIO. Its
-    # default ends this process (fcntl(2)). PR_SET_PDEATHSIG would act when the *thread* that started us ends.
+    # When the parent dies, even by kill -9, its end of our standard input closes, and the kernel sends the signal that
+    # is set here. Its default ends this process. PR_SET_PDEATHSIG would act when the *thread* that started us ends.
     lifeline = sys.stdin.fileno()
-    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    signal.signal(_PARENT_DIED, signal.SIG_DFL)
+    # SIGIO, the usual one (fcntl(2)), is what a broken lease sends (fimscan.scan.writers).
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, _PARENT_DIED)
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
     poll = select.poll()

@@ -25,12 +25,14 @@ Identity = tuple[int, int]
 class WriterCheck:
     """Checks open files one by one and collects those that are open for writing."""
 
-    __slots__ = ("_found", "_refused")
+    __slots__ = ("_found", "_must_redirect", "_refused")
 
     def __init__(self) -> None:
         # Network file systems are skipped: they know only their own clients, and may answer late.
         self._refused = {mount.dev for mount in own_mounts() if mount.may_hang}
         self._found: dict[Identity, None] = {}
+        # Breaking a lease sends SIGIO, whose default ends this process. SIGURG's default does not.
+        self._must_redirect = signal.getsignal(signal.SIGIO) is not signal.SIG_IGN
 
     def ask(self, fd: int, found: os.stat_result) -> None:
         """Check an open regular file. Closing the descriptor gives the lease back; so does :func:`release_lease`.
@@ -42,8 +44,8 @@ class WriterCheck:
             self._found[found.st_dev, 0] = None
             return
         try:
-            # Breaking the lease sends SIGIO, whose default ends this process. SIGURG's default does not.
-            fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+            if self._must_redirect:
+                fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         except OSError as error:
             if error.errno == errno.EAGAIN:

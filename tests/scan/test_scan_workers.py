@@ -133,11 +133,11 @@ def test_close_does_not_wait(root: bytes) -> None:
 
 @pytest.mark.usefixtures("at_once")
 def test_signals_are_for_the_parent(forest: bytes) -> None:
-    """SIGTERM or SIGINT to the whole process group does not kill workers during their work."""
+    """SIGTERM or SIGINT to the whole process group does not kill workers during their work; nor does a broken lease."""
     results = scan([WatchSpec(path=forest)], workers=2)
     seen = [next(results) for _ in range(100)]  # the workers have answered, so they are running
     for pid in _workers():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGIO):
             os.kill(pid, number)
     seen += results
     assert len(seen) > 1000
