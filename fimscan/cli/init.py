@@ -10,7 +10,7 @@ import click
 import tomlkit
 
 from fimscan.cli.context import STATE_DIRECTORY, Settings
-from fimscan.cli.remedies import install_auditd, own_command, program
+from fimscan.cli.remedies import install_auditd, own_command
 from fimscan.config import SEARCH_PATH, load_config
 from fimscan.errors import OutputError
 from fimscan.linux.host import this_host
@@ -53,7 +53,7 @@ def init(settings: Settings, *, watches: tuple[str, ...], quiet: bool) -> None:
     sys.stdout.write(
         f"Next{'' if os.geteuid() == 0 else ', as root'}:\n"
         + (f"  {install}\n" if install else "")
-        + f"  {command} audit rules --out /etc/audit/rules.d/50-fimscan.rules && {program('augenrules')} --load\n"
+        + f"  {command} audit rules --install\n"
         f"  {command} scan     # the first scan is the baseline\n" + _apt_hook(command)
     )
 
