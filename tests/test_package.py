@@ -238,7 +238,7 @@ def test_the_package_is_installed_upgraded_removed_and_purged(tmp_path: Path, sh
         "600 root",
     ]
     check_units(shell("cat /lib/systemd/system/fimscan.service"), shell("cat /etc/cron.d/fimscan"), "/usr/bin/fimscan")
-    for unit in ("fimscan-scan.service", "fimscan-notify.service"):
+    for unit in ("fimscan-scan.service", "fimscan-notify.service", "fimscan-failed@.service"):
         assert "/usr/bin/fimscan --config " in (text := shell(f"cat /lib/systemd/system/{unit}"))
         assert "/usr/local/bin" not in text
     assert "./opt/fimscan/bin/fimscan\n" in shell(ADDED)

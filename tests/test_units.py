@@ -16,10 +16,17 @@ from fimscan import errors
 from fimscan.shipped import shipped_path
 
 CONF = Path(shipped_path("conf"))
-SERVICES = ("fimscan.service", "fimscan-scan.service", "fimscan-notify.service")
+SERVICES = ("fimscan.service", "fimscan-scan.service", "fimscan-notify.service", "fimscan-failed@.service")
 UNITS = (*SERVICES, "fimscan-scan.timer")
 # What systemd-analyze may give at most, in tenths; 0 is the strictest. A scan has to read everything.
-EXPOSURE = {"fimscan.service": 27, "fimscan-scan.service": 24, "fimscan-notify.service": 31}
+EXPOSURE = {
+    "fimscan.service": 27,
+    "fimscan-scan.service": 24,
+    "fimscan-notify.service": 16,
+    "fimscan-failed@.service": 31,
+}
+# With the drop-in for programs of others.
+PROGRAMS_EXPOSURE = 28
 # Each of these would hide files or processes from a scan, or show others than the host has.
 HIDES = {
     *(
@@ -71,6 +78,24 @@ def test_the_sandbox_is_strict(unit: str) -> None:
     assert done.returncode == 0, done.stdout[-200:]
 
 
+def test_programs_of_others_get_no_more_than_they_need(tmp_path: Path) -> None:
+    """sendmail is set-uid: the drop-in allows that, and keeps the rest of the sandbox."""
+    unit = "fimscan-notify.service"
+    text = (CONF / unit).read_text().partition("\n[Install]")[0]
+    (tmp_path / unit).write_text(f"{text}\n{(CONF / 'fimscan-notify-programs.conf').read_text()}")
+    exposure = f"--threshold={PROGRAMS_EXPOSURE}"
+    command = [analyze(), "security", "--offline=yes", "--no-pager", exposure, str(tmp_path / unit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout[-200:]
+
+
+@pytest.mark.parametrize("unit", ["fimscan.service", "fimscan-scan.service", "fimscan-notify.service"])
+def test_a_unit_that_fails_says_so(unit: str) -> None:
+    """By mail, from a unit that does not depend on what failed."""
+    assert "\nOnFailure=fimscan-failed@%N.service\n" in (CONF / unit).read_text()
+    assert "[[output]]" not in keys("fimscan-failed@.service")["ExecStart"]
+
+
 @pytest.mark.parametrize("unit", ["fimscan.service", "fimscan-scan.service"])
 def test_the_sandbox_hides_nothing_from_a_scan(unit: str) -> None:
     """A file that the sandbox hides would be reported as removed, or not at all."""
@@ -99,23 +124,30 @@ def test_exit_codes_mean_the_same_to_systemd() -> None:
     success = {int(code) for code in keys("fimscan-scan.service")["SuccessExitStatus"].split()}
     assert success == {*range(1, 8), errors.LockedError.exit_code, *stopped}
     assert (failures - stopped) & success == set()
-    assert {int(code) for code in keys("fimscan.service")["SuccessExitStatus"].split()} == stopped
-    never = {int(code) for code in keys("fimscan.service")["RestartPreventExitStatus"].split()}
-    assert never == {errors.UsageError.exit_code, errors.ConfigError.exit_code}
+    for unit in ("fimscan.service", "fimscan-notify.service"):
+        assert {int(code) for code in keys(unit)["SuccessExitStatus"].split()} == stopped
+        never = {int(code) for code in keys(unit)["RestartPreventExitStatus"].split()}
+        assert never == {errors.UsageError.exit_code, errors.ConfigError.exit_code}
 
 
 def test_a_mail_is_made_of_the_state(tmp_path: Path) -> None:
-    """The command of fimscan-notify.service, with a sendmail that keeps what it gets."""
+    """The command of fimscan-failed@.service, with a sendmail that keeps what it gets."""
     (tmp_path / "sendmail").write_text(f"#!/bin/sh\ncat > {tmp_path}/mail\n")
     (tmp_path / "systemctl").write_text("#!/bin/sh\necho status of $4\n")
     (tmp_path / "fimscan").write_text("#!/bin/sh\necho fimscan $*\n")
     for name in ("sendmail", "systemctl", "fimscan"):
         (tmp_path / name).chmod(0o755)
-    words = keys("fimscan-notify.service")["ExecStart"].partition("-c '")[2].removesuffix("'")
-    words = words.replace("%%", "%").replace("%H", "web1").replace("/usr/sbin/", "").replace("/usr/local/bin/", "")
+    words = keys("fimscan-failed@.service")["ExecStart"].partition("-c '")[2].removesuffix("'")
+    words = (
+        words.replace("%%", "%")
+        .replace("%H", "web1")
+        .replace("%i", "fimscan-scan")
+        .replace("/usr/sbin/", "")
+        .replace("/usr/local/bin/", "")
+    )
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "MAILTO": "admin@example.com"}
     subprocess.run(["/bin/sh", "-c", words.replace("\\\\", "\\")], env=environment, check=True, timeout=60)
     assert (tmp_path / "mail").read_text() == (
-        "To: admin@example.com\nSubject: [fimscan] web1: monitoring failed\n\nstatus of fimscan.service\n"
+        "To: admin@example.com\nSubject: [fimscan] web1: fimscan-scan failed\n\nstatus of fimscan-scan.service\n"
         "fimscan --config /etc/fimscan/fimscan.toml --no-pager status --last 3\n"
     )

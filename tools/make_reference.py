@@ -44,6 +44,9 @@ CHECK_CODES = (
     (2, "critical: audit reports nothing, or the stored record fails verification"),
 )
 OTHER_CODES = (
+    ("audit rules --install", 1, "a path is not covered, or a warning about the rules, such as that they are locked"),
+    ("audit rules --install", 2, "critical: loaded rules cover no monitored path, or audit is off"),
+    ("audit rules --remove", 1, "the file is removed, the loaded rules are not: they are locked, or it is not root"),
     ("audit events", 1, "a log had damaged lines, or an event lacks records"),
     ("notify", 1, "a message still waits"),
     ("explain-path", 1, "the path is not monitored"),

@@ -9,6 +9,7 @@ from fimscan.audit.auditctl import (
     loaded_uring_directories,
     observe,
     parse_status,
+    run_rules,
 )
 from fimscan.audit.collector import AuditBatch
 from fimscan.audit.daemon import DaemonConfig, Growth, config_directory, growth, parse_config, read_config
@@ -19,7 +20,7 @@ from fimscan.audit.notices import notice
 from fimscan.audit.observer import Completion, Observer, remove_rules
 from fimscan.audit.reader import read_log, read_stream, read_streams
 from fimscan.audit.records import fields, line_of, parse_line
-from fimscan.audit.rule_generator import can_be_watched, printable, process_rules, rules_for
+from fimscan.audit.rule_generator import can_be_watched, keys_of, printable, process_rules, rules_for
 from fimscan.audit.rule_parser import (
     Rule,
     excluded_records,
@@ -29,10 +30,12 @@ from fimscan.audit.rule_parser import (
     suppressing,
     watched_by,
 )
+from fimscan.audit.rules_file import RULES_DIRECTORY, RulesFile, judge_file, sealed
 from fimscan.audit.segments import LogCursor, in_order_of_time
 from fimscan.audit.targets import keep_rule_targets
 
 __all__ = [
+    "RULES_DIRECTORY",
     "Assembler",
     "AuditBatch",
     "Completion",
@@ -45,6 +48,7 @@ __all__ = [
     "LogWatch",
     "Observer",
     "Rule",
+    "RulesFile",
     "accesses",
     "ask",
     "boot_id",
@@ -55,7 +59,9 @@ __all__ = [
     "growth",
     "in_order_of_time",
     "is_uring_usable",
+    "judge_file",
     "keep_rule_targets",
+    "keys_of",
     "line_of",
     "loaded_uring_directories",
     "notice",
@@ -74,6 +80,8 @@ __all__ = [
     "read_streams",
     "remove_rules",
     "rules_for",
+    "run_rules",
+    "sealed",
     "source_of_login",
     "suppressing",
     "watched_by",

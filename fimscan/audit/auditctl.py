@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
@@ -24,6 +25,7 @@ from fimscan.audit.uring_rules import parse_rule, watched_directories
 from fimscan.model import AuditObservation, GapReason
 
 _TIMEOUT_S = 5
+_LOADING_S = 120  # the kernel takes some 15 ms to delete one rule
 _NAMES = rb"enabled|failure|flag|pid|rate_limit|lost|backlog|backlog_limit|backlog_wait_time|backlog_wait_time_actual"
 _STATUS = re.compile(rb"\b(" + _NAMES + rb")[ =](\d+)")
 
@@ -153,11 +155,39 @@ class _UnavailableError(Exception):
     """The audit system cannot be asked; the message says what to do."""
 
 
-def _auditctl(option: str) -> bytes:
+def run_rules(lines: Iterable[str]) -> None:
+    """Have auditctl add (``-a``) and delete (``-d``) these rules. What the kernel refuses is left out.
+
+    Whether it worked, :func:`ask` says afterwards.
+
+    Raises:
+        OSError: auditctl is missing, or does not answer.
+    """
+    text = "".join(f"{line}\n" for line in ("-c", *lines))
+    try:
+        program = _program()
+    except _UnavailableError as problem:
+        raise FileNotFoundError(errno.ENOENT, str(problem)) from problem
+    # auditctl takes only a file, of root's own.
+    with tempfile.NamedTemporaryFile("w", prefix="fimscan-", suffix=".rules", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        try:
+            subprocess.run([program, "-R", file.name], capture_output=True, timeout=_LOADING_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(errno.ETIMEDOUT, f"auditctl did not load the rules within {_LOADING_S} s") from None
+
+
+def _program() -> str:
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
     program = shutil.which("auditctl", path=path)
     if program is None:
         raise _UnavailableError("auditctl is not installed: install the package auditd (audit on Fedora and SUSE)")
+    return program
+
+
+def _auditctl(option: str) -> bytes:
+    program = _program()
     try:
         done = subprocess.run(
             [program, option], capture_output=True, timeout=_TIMEOUT_S, env=os.environ | {"LC_ALL": "C"}, check=False

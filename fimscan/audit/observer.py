@@ -50,16 +50,15 @@ class Completion:
             self._known = kernel.rules() if usable else None
 
 
-def remove_rules(key: str) -> int:
-    """Delete every loaded rule of this key; return how many there were.
+def remove_rules(*keys: str) -> int:
+    """Delete every loaded rule that has one of these keys; return how many there were.
 
     Raises:
         OSError: rules are locked, or the process is not root.
     """
+    wanted = {key.encode() for key in keys}
     with closing(KernelAudit()) as kernel:
-        found = [
-            rule for data in kernel.rules() if (rule := parse_rule(data)) is not None and key.encode() in rule.keys
-        ]
+        found = [rule for data in kernel.rules() if (rule := parse_rule(data)) is not None and wanted & rule.keys]
         for rule in found:
             kernel.delete_rule(rule.data)
     return len(found)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 _USABLE = re.compile(rb"[^\s\x00-\x20\x7f]+")
 
 _HEAD = """\
-# Written by "fimscan audit rules". Install: save as /etc/audit/rules.d/50-fimscan.rules, then "augenrules --load".
+# "fimscan audit rules --install" saves this as /etc/audit/rules.d/50-fimscan.rules, and loads it.
 # The first rule that matches a call wins: an earlier "-a always" rule gives the event its own key, and an earlier
 # "-a never" rule suppresses the event.
 # audit does not see processes that were started before it was first enabled: add audit=1 to the kernel command line.
@@ -127,9 +127,14 @@ _PROCESSES = """\
 """
 
 
+def keys_of(key: str) -> tuple[str, str]:
+    """The keys of fimscan's rules: the configured one, and that of the optional rules for processes."""
+    return key, f"{key}-processes"
+
+
 def process_rules(key: str) -> str:
     """Rules that report programs started in login sessions; the suffix of their key marks them as optional."""
-    tail = f"-S execve,execveat -F auid!=unset -F success=1 -F key={key}-processes"
+    tail = f"-S execve,execveat -F auid!=unset -F success=1 -F key={keys_of(key)[1]}"
     return _PROCESSES + "".join(f"-a always,exit -F arch={arch} {tail}\n" for arch in ("b64", "b32"))
 
 

@@ -32,44 +32,61 @@ def audit() -> None:
 
 
 @audit.command()
-@click.option("--processes", is_flag=True, help="Also print rules that record the programs started in login sessions.")
-@click.option("--remove", is_flag=True, help="Remove the loaded rules with [audit] key, io_uring's included.")
+@click.option("--processes", is_flag=True, help="Also rules that record the programs started in login sessions.")
+@click.option("--install", is_flag=True, help="Write the rules into the rules directory, load them, and check them.")
+@click.option(
+    "--remove", is_flag=True, help="Remove fimscan's rules, and no others, from the directory and the kernel."
+)
+@click.option("--dry-run", is_flag=True, help="With --install or --remove: only print what would change.")
+@click.option("--force", is_flag=True, help="Also replace or remove a file that was edited by hand.")
+@click.option(
+    "--rules-dir", metavar="DIR", default=reader.RULES_DIRECTORY, show_default=True, help="The rules directory."
+)
 @click.option("--out", metavar="FILE", help="Write to FILE, completely or not at all, instead of standard output.")
 @click.pass_obj
-def rules(settings: Settings, *, processes: bool, remove: bool, out: str | None) -> None:
-    """Print the audit rules that cover the configured directories, ready for /etc/audit/rules.d and augenrules.
+def rules(  # noqa: PLR0913  # one argument for each option
+    settings: Settings,
+    *,
+    processes: bool,
+    install: bool,
+    remove: bool,
+    dry_run: bool,
+    force: bool,
+    rules_dir: str,
+    out: str | None,
+) -> int:
+    """Print the audit rules that cover the configured directories, or install them.
 
-    auditctl before 3.1 can neither make nor delete rules for io_uring. fimscan loads them itself when it reads the
-    audit log. --remove removes them with the others.
+    --install writes 50-fimscan.rules (mode 0640), loads the rules that are missing, removes those of fimscan's that are
+    no longer wanted, and checks the result as 'fimscan audit status' does. Rules of others stay, also those that are in
+    no file: augenrules --load would drop them. At boot, auditd has augenrules load all files of the directory.
 
-    Example: fimscan audit rules --out /etc/audit/rules.d/50-fimscan.rules
+    A file that was edited by hand is neither replaced nor removed without --force. If rules are locked (-e 2), the file
+    is written and takes effect at the next boot.
+
+    Rules are fimscan's if they have the key of [audit] key. auditctl before 3.1 can neither make nor delete rules for
+    io_uring: fimscan loads and removes them itself.
+
+    --install exits with 0 if every monitored path is covered, with 1 for a warning, with 2 if something is critical.
+
+    Example: fimscan audit rules --install
     """
-    from fimscan.pipeline.audit.rules import rules_for
-
+    if sum((install, remove, out is not None)) > 1:
+        raise UsageError("--install, --remove and --out exclude each other")
+    if (dry_run or force) and not (install or remove):
+        raise UsageError("--dry-run and --force go with --install or --remove")
     config = settings.config()
-    if remove:
-        if out is not None:
-            raise UsageError("--remove writes no rules; give it without --out")
-        _remove_rules(config.audit.key)
-        return
-    text = rules_for(config)
-    if processes:
-        text += reader.process_rules(config.audit.key)
+    if install or remove:
+        from fimscan.cli.audit_rules import Wish, install_rules, remove_rules
+
+        wish = Wish(directory=os.path.abspath(rules_dir), processes=processes, force=force, dry_run=dry_run)
+        return install_rules(settings, config, wish) if install else remove_rules(config, wish)
+    from fimscan.pipeline.audit.rules import rules_text
+
+    text = rules_text(config, processes=processes)
     with output_to(out) as stream:
         stream.write(text)
-
-
-def _remove_rules(key: str) -> None:
-    try:
-        count = reader.remove_rules(key)
-    except OSError as error:
-        raise InputError(
-            f"cannot remove audit rules: {error.strerror}; run as root, or reboot if the rules are locked (-e 2)"
-        ) from error
-    click.echo(
-        f"Removed {count} {'rule' if count == 1 else 'rules'} with key {key}. The next augenrules --load, or a reboot,"
-        " loads those of /etc/audit/rules.d again."
-    )
+    return 0
 
 
 @audit.command()

@@ -11,6 +11,7 @@ from types import FrameType
 import click
 
 from fimscan.cli.context import Settings, note
+from fimscan.cli.rereading import has_terminal, note_invalid, note_valid, read_again
 from fimscan.config import Config
 from fimscan.errors import ConfigError, UsageError
 from fimscan.model import MessageKind, MessageState
@@ -25,6 +26,7 @@ from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 
 _LISTED = 100
+_NO_OUTPUT = "there is no [[output]] in the configuration; 'conf/outputs.toml' has examples"
 _MOST_WAIT_S = 300.0
 
 
@@ -43,6 +45,9 @@ def notify(  # one argument for each option
     'fimscan scan' and 'fimscan schedule' do the same, unless [outbox] separate is true. A message that could not be
     delivered waits. It is sent again with the same id, so a receiver may get it twice, but never misses it.
 
+    --follow runs until stopped, as fimscan-notify.service does. SIGHUP reads the configuration again. If it is invalid,
+    that is printed, and the old one stays in use.
+
     Exits with 0 if nothing waits any more, else with 1.
 
     Example: fimscan notify --test
@@ -51,11 +56,11 @@ def notify(  # one argument for each option
     if only is not None and only not in {output.name for output in config.output}:
         raise UsageError(f"there is no [[output]] with the name {only}")
     if not config.output and not listing:
-        raise ConfigError("there is no [[output]] in the configuration; 'conf/outputs.toml' has examples")
+        raise ConfigError(_NO_OUTPUT)
+    if follow:
+        _Service(settings).run(config)
+        return 0
     with settings.database(writing=not listing) as database:
-        if follow:
-            _follow(database, config)
-            return 0
         if not listing:
             if testing:
                 _add_tests(database, config, only)
@@ -88,16 +93,72 @@ def _deliver(database: Database, config: Config, only: str | None) -> None:
             note(f"output {one.output}: {one.error}")
 
 
-def _follow(database: Database, config: Config) -> None:
-    notifier = Notifier(database, config, note)
+class _Service:
+    """Delivers until a signal stops it. SIGHUP reads the configuration again."""
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        notifier.stop(0)
+    def __init__(self, settings: Settings) -> None:
+        from fimscan.scheduler import ServiceManager
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    note(f"delivering to {plural(len(config.output), 'output')}; stop with SIGTERM or Ctrl-C")
-    notifier.follow(deliver=True)
+        self._settings = settings
+        self._manager = ServiceManager.from_environment()
+        self._notifier: Notifier | None = None
+        self._is_stopped = self._is_hung_up = False
+
+    def run(self, config: Config) -> None:
+        """Deliver with this configuration, and with each that replaces it."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_stop if has_terminal() else self._on_hangup)
+        present: Config | None = config
+        while present is not None:
+            with self._settings.database(writing=True) as database:
+                present = self._until_changed(database, present)
+        self._manager.stopping()
+        note("stopped")
+
+    def _until_changed(self, database: Database, config: Config) -> Config | None:
+        """Deliver; return the configuration to go on with, or ``None`` to end."""
+        status = f"delivering to {plural(len(config.output), 'output')}"
+        note(f"{status}; stop with SIGTERM or Ctrl-C")
+        if not config.outbox.separate:
+            note(
+                "[outbox] separate is false: scans and 'fimscan schedule' deliver, too; without a network they fail,"
+                " and put off the next attempt. Set it to true"
+            )
+        while not self._is_stopped:
+            self._notifier = Notifier(database, config, note, alive=self._manager.alive)
+            self._manager.ready(status)
+            if not (self._is_stopped or self._is_hung_up):  # a signal that came before there was a notifier
+                self._notifier.follow(deliver=True)
+            self._notifier.stop()
+            if self._is_hung_up and not self._is_stopped:
+                self._is_hung_up = False
+                self._manager.reloading()
+                if (found := self._read_again(config)) is not None:
+                    return found
+        return None
+
+    def _read_again(self, config: Config) -> Config | None:
+        found = read_again(self._settings, config)
+        if found is None:
+            return None
+        if not found.output:
+            note_invalid(ConfigError(_NO_OUTPUT))
+            return None
+        note_valid()
+        return found
+
+    def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._is_stopped = True
+        self._end()
+
+    def _on_hangup(self, _number: int, _frame: FrameType | None) -> None:
+        self._is_hung_up = True
+        self._end()
+
+    def _end(self) -> None:
+        if self._notifier is not None:
+            self._notifier.stop(0)
 
 
 def _states(database: Database, config: Config, only: str | None) -> list[OutputState]:

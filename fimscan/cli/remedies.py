@@ -22,8 +22,8 @@ from fimscan.passwords import without_password
 from fimscan.pipeline.health.remedies import AT_BOOT, COMMENT, SET_AT_BOOT
 
 _PROGRAMS = ("auditctl", "augenrules", "aureport", "pidof", "systemctl", "sysctl", "update-grub")
-_AS_ROOT = (*_PROGRAMS, "sed", "kill", "echo", "fimscan audit rules --out")  # "echo >>" writes to /etc
-_OF_AUDITD = re.compile(r"\b(auditctl|augenrules|aureport|auditd$)")
+_AS_ROOT = (*_PROGRAMS, "sed", "kill", "echo", "fimscan audit rules --install")  # "echo >>" writes to /etc
+_OF_AUDITD = re.compile(r"\b(auditctl|augenrules|aureport|auditd$|audit rules --install)")
 _ROOT_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 # A command: not a part of a path, and followed by arguments (or by the end of a clause).
 _COMMAND = re.compile(rf"(?<![\w/.-])({'|'.join(_PROGRAMS)})(?=[ ,;]|$)")

@@ -11,6 +11,7 @@ import click
 
 from fimscan.cli.context import Settings, note, packaged
 from fimscan.cli.remedies import own_command
+from fimscan.cli.rereading import has_terminal, note_invalid, note_valid, read_again
 from fimscan.cli.scan import audit_source, grouping_if_many, print_controls, print_result
 from fimscan.config import Config
 from fimscan.errors import ConfigError
@@ -47,7 +48,7 @@ def schedule(settings: Settings, *, no_audit: bool) -> None:
     """
     setup: _Setup | None = _open(settings)
     control, manager = Control(), ServiceManager.from_environment()
-    control.install(hangup_stops=_has_terminal())
+    control.install(hangup_stops=has_terminal())
     if (problem := zone_problem()) is not None:
         note(problem)
     past: Past | None = None
@@ -96,23 +97,15 @@ def _reload(setup: _Setup, settings: Settings) -> _Setup | None:
     """Read the configuration again; ``None`` if it is as it was, or invalid."""
     if (problem := zone_problem()) is not None:
         note(problem)
-    try:
-        if settings.config() == setup.config:
-            note("SIGHUP: the configuration is as it was")
-            return None
-        found = _open(settings)
-    except ConfigError as error:
-        for line in error.problems or (str(error),):
-            note(line)
-        note("SIGHUP: the configuration is invalid; the old one stays in use")
+    if read_again(settings, setup.config) is None:
         return None
-    note("SIGHUP: the configuration is valid, and in use from now on")
+    try:
+        found = _open(settings)
+    except ConfigError as error:  # it was altered meanwhile
+        note_invalid(error)
+        return None
+    note_valid()
     return found
-
-
-def _has_terminal() -> bool:
-    """Whether a person started this in a terminal, which ends it when it is closed."""
-    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _report(setup: _Setup, settings: Settings, command: str, result: ScanResult) -> None:

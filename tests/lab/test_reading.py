@@ -227,7 +227,7 @@ def test_status_says_whether_audit_watches(fresh: Installation) -> None:
     rules = [line for line in fresh.run("audit", "rules").stdout.decode().splitlines() if line.startswith("-a ")]
     remove_rules(rules)
     missing = rules_check()
-    assert missing["ok"] is False and "augenrules" in missing["remedy"]
+    assert missing["ok"] is False and "audit rules --install" in missing["remedy"]
     load_rules(fresh)
 
 

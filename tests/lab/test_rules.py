@@ -404,3 +404,41 @@ def test_a_removed_rule_for_io_uring_is_a_gap_and_comes_back(site: Site) -> None
     row = site.row()
     assert (verdict(row), pids(row), gaps(row)) == (("likely", "coverage-gap"), {pid}, {"io-uring"})
     assert site.uring_rules() == [os.fsencode(site.directory)]
+
+
+# --- installing and removing ----------------------------------------------------------------------------------------
+
+
+def test_rules_are_installed_and_removed_beside_those_of_others(site: Site) -> None:
+    """In the real kernel: nothing of others is dropped, also what is in no file; a second time changes nothing."""
+    directory, other = site.root / "rules.d", site.root / "other"
+    elsewhere = site.root / "elsewhere"
+    for place in (directory, other, elsewhere):
+        place.mkdir()
+    theirs = f"-a always,exit -F arch=b64 -S all -F dir={elsewhere} -F perm=x -F key={site.key}-theirs"
+    load_rules(theirs)
+
+    def install(*options: str) -> str:
+        return site("audit", "rules", "--install", "--rules-dir", str(directory), *options).stdout
+
+    try:
+        assert "+ -a always,exit" in install("--dry-run") and not [*directory.iterdir()]
+        first = install("--processes")
+        assert "Every monitored path is covered" in first, first
+        (file,) = directory.iterdir()
+        assert (file.name, file.stat().st_mode & 0o777) == ("50-fimscan.rules", 0o640)
+        assert "all of them are loaded already" in install("--processes")
+        site.watch(other)
+        assert re.search(r"Kernel: 10 rules added, 12 removed", second := install()), second
+        assert "Every monitored path is covered" in second
+        listed = auditctl("-l").stdout
+        ours = [line for line in listed.splitlines() if line.endswith(f" -F key={site.key}") and "always,exit" in line]
+        assert len(ours) == sum(line.startswith("-a") for line in file.read_text().splitlines())
+        assert f"dir={site.directory} " not in listed and f"{site.key}-processes" not in listed
+        assert listed.count(theirs) == 1
+        assert "Removed" in site("audit", "rules", "--remove", "--rules-dir", str(directory)).stdout
+        assert not [*directory.iterdir()]
+        listed = auditctl("-l").stdout
+        assert f"key={site.key}\n" not in listed and listed.count(theirs) == 1
+    finally:
+        remove_rules([theirs])

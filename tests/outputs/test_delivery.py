@@ -594,18 +594,50 @@ def test_separate_delivery(cli: Cli) -> None:
 
 
 def test_a_service_of_its_own(cli: Cli) -> None:
-    """It delivers until it is stopped; SIGTERM ends it with 0."""
-    out = cli.root / "out"
-    cli.write_config(file_output(out) + "[outbox]\nseparate = true\n")
+    """It tells systemd that it is ready, delivers, reads its configuration again on SIGHUP, and ends on SIGTERM."""
+    out, other, separate = cli.root / "out", cli.root / "other", "[outbox]\nseparate = true\n"
+    cli.write_config(file_output(out) + separate)
     cli.scan()
-    process = subprocess.Popen(cli.command("notify", "--follow"), cwd=cli.root, stderr=subprocess.PIPE)
-    try:
-        wait_for(lambda: lines(out))
-        process.terminate()
-        _, said = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 0, said
+    address = cli.root / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, (cli.root / "err").open("w+") as said:
+        manager.bind(str(address))
+        manager.settimeout(60)
+        environment = {**os.environ, "NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "4000000"}
+        process = subprocess.Popen(cli.command("notify", "--follow"), cwd=cli.root, stderr=said, env=environment)
+        try:
+            assert "delivering to 1 output" in until(manager, "READY=1")
+            until(manager, "WATCHDOG=1")
+            wait_for(lambda: lines(out))
+            cli.write_config(file_output(out) + "[outbox]\nseparate = 5\n")
+            process.send_signal(signal.SIGHUP)
+            until(manager, "RELOADING=1")
+            until(manager, "READY=1")
+            cli.write_config(separate)
+            process.send_signal(signal.SIGHUP)
+            until(manager, "RELOADING=1")
+            until(manager, "READY=1")
+            cli.write_config(file_output(other) + separate)
+            (cli.watched / "a").write_text("changed\n")
+            cli.scan(code=4)
+            process.send_signal(signal.SIGHUP)
+            wait_for(lambda: lines(other))
+            process.terminate()
+            until(manager, "STOPPING=1")
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+        said.seek(0)
+        text = said.read()
+    assert text.count("the configuration is invalid; the old one stays in use") == 2
+    assert "outbox.separate" in text and "there is no [[output]]" in text
+    assert "separate is false" not in text
+
+
+def until(manager: socket.socket, word: str) -> str:
+    """Receive messages to systemd until one has a word."""
+    while word not in (message := manager.recv(4096).decode()):
+        pass
+    return message
 
 
 def test_no_secret_is_stored_or_shown(cli: Cli) -> None:

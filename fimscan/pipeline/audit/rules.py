@@ -8,6 +8,12 @@ from fimscan import audit
 from fimscan.config import Config
 
 
+def rules_text(config: Config, *, processes: bool = False) -> str:
+    """Return the text of the rules file: what :func:`rules_for` returns, the optional rules, and a digest in front."""
+    more = audit.process_rules(config.audit.key) if processes else ""
+    return audit.sealed(rules_for(config) + more)
+
+
 def rules_for(config: Config) -> str:
     """Return the audit rules that cover the configured paths, as text for /etc/audit/rules.d.
 

@@ -45,6 +45,11 @@ def audit_checks(config: Config, database: Database | None = None) -> list[Check
     return coverage.judge(coverage.gather(config, rules_for(config), database))
 
 
+def rule_checks(config: Config, directory: str) -> list[Check]:
+    """Check only the audit rules, loaded and in a directory of rules files."""
+    return coverage.judge_rules(coverage.gather(config, rules_for(config), None, directory=directory))
+
+
 def all_checks(config: Config, database: Database) -> list[Check]:
     """Run all checks of 'fimscan doctor', except that of opening the database (:func:`database_check`)."""
     return [

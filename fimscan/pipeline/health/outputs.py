@@ -46,7 +46,15 @@ def output_checks(config: Config, database: Database) -> Iterator[Check]:
             answer = next((show(one.answer) for one in mine if one.answer), "not tried yet")
             since = minute_text(mine[-1].made_ns)
             detail = f"{output.name}: {plural(len(mine), 'message')} waiting since {since}: {answer}"
-            yield warning("outputs", detail, commented("fimscan notify", "it tries all of them now"))
+            yield warning(
+                "outputs", detail, commented("fimscan notify", "it tries all of them now", _who_delivers(config))
+            )
         else:
             more = f"; {plural(len(mine), 'message')} waiting" if mine else ""
             yield ok("outputs", f"{output.name} ({output.type}): last delivered: {said}{more}")
+
+
+def _who_delivers(config: Config) -> str:
+    if config.outbox.separate:
+        return "then systemctl enable --now fimscan-notify: with [outbox] separate, nothing else delivers"
+    return "fimscan.service has no network: see fimscan-notify.service"

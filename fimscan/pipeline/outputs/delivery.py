@@ -328,12 +328,20 @@ class Notifier:
 
     Args:
         complain: called with the text of each failure that is new.
+        alive: called in each round, some seconds apart, for the watchdog of :meth:`follow`'s caller.
     """
 
-    def __init__(self, database: Database, config: Config, complain: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        config: Config,
+        complain: Callable[[str], None],
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
         self._config = config
         self._complain = complain
+        self._alive = alive
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.follow, name="outputs", daemon=True)
         self._deliverer = Deliverer(database, config)
@@ -358,6 +366,7 @@ class Notifier:
         is_delivering = not self._config.outbox.separate if deliver is None else deliver
         last = ""
         while not self._stop.is_set():
+            self._alive()
             try:
                 settled_ns = time.time_ns() - int(_SETTLE_S * _NS)
                 said = make_messages(self._database, self._config, settled_before_ns=settled_ns)

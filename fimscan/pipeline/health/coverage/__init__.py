@@ -23,4 +23,11 @@ def judge(facts: Facts) -> list[Check]:
     return [*kernel.checks(facts), *daemon.checks(facts), *rules.checks(facts), *places.checks(facts)]
 
 
-__all__ = ["Facts", "gather", "judge"]
+def judge_rules(facts: Facts) -> list[Check]:
+    """Return the checks of rules, and whether audit is enabled; if the kernel cannot be asked, only that."""
+    if facts.kernel.error:
+        return [kernel.unavailable(facts.kernel.error)]
+    return [kernel.switch(facts), *rules.checks(facts)]
+
+
+__all__ = ["Facts", "gather", "judge", "judge_rules"]

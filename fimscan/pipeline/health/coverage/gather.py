@@ -24,19 +24,21 @@ from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from fimscan.timing import parse_timetable
 
-_RULES_DIRECTORY = "/etc/audit/rules.d"
-_RULES_FILE = "/etc/audit/audit.rules"
+_RULES_FILE = "audit.rules"  # beside the directory of rules
 _REMEMBERED_NS = 7 * 86400 * 10**9
 _FIRES = 50  # runs of a cron expression from which the longest wait between two is taken
 
 
-def gather(config: Config, expected: str, database: Database | None) -> Facts:
+def gather(
+    config: Config, expected: str, database: Database | None, *, directory: str = audit.RULES_DIRECTORY
+) -> Facts:
     """Read all facts. Needs root; takes some tens of milliseconds.
 
     Args:
         config: the configuration.
         expected: the text that 'fimscan audit rules' prints.
         database: earlier observations and scans; ``None`` leaves out what needs them.
+        directory: where the rules of the next boot are.
     """
     now_ns = time.time_ns()
     answer = audit.ask()
@@ -50,7 +52,7 @@ def gather(config: Config, expected: str, database: Database | None) -> Facts:
         boot_id=audit.boot_id(),
         watched=tuple(_watched(config, database, answer.rules, now_ns)),
         expected=audit.parse_all(expected.encode("utf-8", "surrogateescape"), os.path.isdir),
-        boot=_boot_rules(_RULES_DIRECTORY, _RULES_FILE),
+        boot=_boot_rules(directory, os.path.join(os.path.dirname(directory), _RULES_FILE)),
         mounts=mounts,
         file_mounts=_file_mounts(mounts),
         cross_mounts=config.scan.cross_mounts,

@@ -23,17 +23,21 @@ def unavailable(error: str) -> Check:
 
 def checks(facts: Facts) -> Iterator[Check]:
     """Check everything in the kernel's answer except the rules."""
-    enabled = facts.kernel.status.get("enabled", 0)
-    state = _STATES.get(enabled, f"enabled {enabled}")
-    if enabled:
-        yield ok("kernel audit", state)
-    else:
-        remedy = commented("auditctl -e 1", "also remove -e 0 from /etc/audit/rules.d")
-        yield critical("kernel audit", f"{state}: the kernel writes no records", remedy)
+    yield switch(facts)
     yield _since_boot(facts)
     yield _lost(facts)
     yield from _queue(facts)
     yield from _settings(facts)
+
+
+def switch(facts: Facts) -> Check:
+    """Check whether audit is enabled."""
+    enabled = facts.kernel.status.get("enabled", 0)
+    state = _STATES.get(enabled, f"enabled {enabled}")
+    if enabled:
+        return ok("kernel audit", state)
+    remedy = commented("auditctl -e 1", "also remove -e 0 from /etc/audit/rules.d")
+    return critical("kernel audit", f"{state}: the kernel writes no records", remedy)
 
 
 def _since_boot(facts: Facts) -> Check:

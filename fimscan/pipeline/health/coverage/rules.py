@@ -16,9 +16,7 @@ from fimscan.report.display import minute_text, show
 from fimscan.report.words import by_process_text
 
 _ALL = Need(writes=True, attributes=True)
-_FILE = "/etc/audit/rules.d/50-fimscan.rules"
-# Not a redirect: a shell empties the file first, and leaves it empty if fimscan fails.
-_SAVE = f"fimscan audit rules --out {_FILE}"
+_INSTALL = "fimscan audit rules --install"
 _REBOOT = "reboot: rules are locked (-e 2)"
 _RULES = "rules"
 _BOOT = "next boot"
@@ -40,8 +38,8 @@ def checks(facts: Facts) -> Iterator[Check]:
 
 def _install(*, locked: bool, on_disk: bool = False) -> str:
     if locked:
-        return "reboot: the rules files have them" if on_disk else commented(_SAVE, f"then {_REBOOT}")
-    return commented("augenrules --load", "the rules files have them") if on_disk else f"{_SAVE} && augenrules --load"
+        return "reboot: the rules files have them" if on_disk else commented(_INSTALL, f"then {_REBOOT}")
+    return commented("augenrules --load", "the rules files have them") if on_disk else _INSTALL
 
 
 def _coverage(facts: Facts, *, locked: bool) -> Iterator[Check]:
@@ -214,7 +212,7 @@ def _at_boot(facts: Facts) -> Iterator[Check]:
     if unsaved:
         detail = f"{_counted(unsaved, 'loaded rule')} not in {boot.source}, so lost at the next boot: {_first(unsaved)}"
         others = "writes fimscan's rules; write others to another file of /etc/audit/rules.d"
-        yield warning(_BOOT, detail, commented(_SAVE, others))
+        yield warning(_BOOT, detail, commented(_INSTALL, others))
     if refused:
         gone = sorted({show(rule.scope[0]) for rule in refused if rule.scope is not None})
         detail = f"the kernel refuses {_counted(refused, 'rule')} in {boot.source}: {_listed(gone)} does not exist"
