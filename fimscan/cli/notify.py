@@ -94,7 +94,7 @@ def _follow(database: Database, config: Config) -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         notifier.stop(0)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
     note(f"delivering to {plural(len(config.output), 'output')}; stop with SIGTERM or Ctrl-C")
     notifier.follow(deliver=True)
