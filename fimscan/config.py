@@ -139,6 +139,7 @@ class ScanSettings(_Section):
     ionice: Annotated[str, AfterValidator(_check_ionice)] = "none"
     max_bytes_per_s: Size = "0"
     max_files_per_s: int = Field(default=0, ge=0)
+    max_holes: Size = "256G"
     drop_cache: bool = False
 
     @property
@@ -155,6 +156,11 @@ class ScanSettings(_Section):
     def max_bytes(self) -> int:
         """``max_bytes_per_s`` in bytes per second; 0 for no limit."""
         return _bytes(self.max_bytes_per_s)
+
+    @property
+    def max_hole_bytes(self) -> int:
+        """``max_holes`` in bytes; 0 for no limit."""
+        return _bytes(self.max_holes)
 
 
 class Watch(_Section):

@@ -66,10 +66,10 @@ class VerificationError(FimscanError):
 
 
 class InterruptedScanError(FimscanError):
-    """A signal stopped the scan. The exit code is the shell's: 128 + the signal (130 for Ctrl-C, 143 for TERM)."""
+    """A signal stopped the scan. The exit code is the shell's: 128 + the signal (130: Ctrl-C, 143: TERM, 129: HUP)."""
 
     exit_code = 130
-    meaning = "interrupted by Ctrl-C (143: by SIGTERM); the last finished scan stands"
+    meaning = "interrupted by Ctrl-C (143: by SIGTERM, 129: by SIGHUP); the last finished scan stands"
     latest: ClassVar[InterruptedScanError | None] = None  # see "behind"
 
     def __init__(self, signal_number: int) -> None:
@@ -79,7 +79,7 @@ class InterruptedScanError(FimscanError):
 
     @classmethod
     def behind(cls, error: Exception) -> InterruptedScanError | None:
-        """The interruption that made a database fail: sqlite3 swallows what a handler raises, and says "interrupted"."""
+        """The signal that made a database fail: sqlite3 swallows what a handler raises, and says "interrupted"."""
         return cls.latest if "interrupted" in str(error) else None
 
 

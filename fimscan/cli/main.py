@@ -101,8 +101,8 @@ def _on_stop(number: int, _frame: FrameType | None) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The entry point of the console script."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # A shell starts background jobs with SIGINT ignored: keep it ignored.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # A shell starts background jobs with SIGINT ignored, nohup with SIGHUP: keep them ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _on_stop)
     if sys.stderr is None:

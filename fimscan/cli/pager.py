@@ -8,16 +8,22 @@ import shlex
 import shutil
 import signal
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO
 
 from fimscan.cli.context import Settings
 from fimscan.errors import InterruptedScanError
+
+if TYPE_CHECKING:
+    import subprocess
 
 _DEFAULT = "less"
 # Nothing is paged that fits on the screen; colours are shown; the text stays there at the end.
 _LESS = "FRX"
 _UNSET = str((1 << 32) - 1)  # the login uid of what nobody logged in for
+_END_SECONDS = 2.0  # a pager that ignores the signal is killed then
 _OF_PAGER = 2  # less -F waits for a key if a text has as many lines as the terminal, or one less
 
 
@@ -47,39 +53,74 @@ def paged(settings: Settings, form: str = "text", out: str | None = None) -> Ite
     if command is None:
         yield
         return
-    sys.stdout.flush()
+    terminal = sys.stdout
+    terminal.flush()
+    mode = _mode_of(terminal)
     try:
         pager = subprocess.Popen(command, stdin=subprocess.PIPE, env=_environment())
     except OSError:
         yield
         return
     assert pager.stdin is not None, "it is a pipe"
-    terminal = sys.stdout
+    stream = _PagerStream(pager.stdin, encoding=terminal.encoding, errors="backslashreplace")
     # Ctrl-C is the pager's: less then stops reading, and goes on. The pager itself keeps the default.
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.stdout = _PagerStream(pager.stdin, encoding=terminal.encoding, errors="backslashreplace")
     try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        pass
-    except SystemExit as stopped:
-        if not isinstance(stopped.__context__, BrokenPipeError):  # rich ends the program when nothing reads
-            raise
+        sys.stdout = stream
+        try:
+            yield
+            stream.flush()
+        except BrokenPipeError:
+            pass
+        except SystemExit as stopped:
+            if not isinstance(stopped.__context__, BrokenPipeError):  # rich ends the program when nothing reads
+                raise
+        finally:
+            if not isinstance(sys.exception(), InterruptedScanError):
+                # Even after an error: it is printed when the pager is gone.
+                with suppress(OSError):
+                    stream.close()
+                pager.wait()
     except InterruptedScanError:
-        pager.terminate()
+        _end(pager, stream)
+        if mode is not None:  # a pager may die without restoring it
+            with suppress(OSError, termios.error):
+                termios.tcsetattr(terminal.fileno(), termios.TCSADRAIN, mode)
         raise
     finally:
-        stream, sys.stdout = sys.stdout, terminal
-        with suppress(OSError):
-            stream.close()
-        try:
-            pager.wait()
-        except InterruptedScanError:
-            pager.terminate()
-            raise
-        finally:
-            signal.signal(signal.SIGINT, interrupt)
+        sys.stdout = terminal
+        signal.signal(signal.SIGINT, interrupt)
+
+
+def _end(pager: subprocess.Popen[bytes], stream: _PagerStream) -> None:
+    """End the pager now, with the programs that its shell runs. A signal must not have to wait for a key."""
+    import subprocess
+
+    with suppress(OSError):  # unknown to this kernel
+        for child in _children_of(pager.pid):
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGTERM)
+    pager.terminate()
+    with suppress(OSError, ValueError):  # ValueError: it is closed already
+        os.set_blocking(stream.fileno(), False)  # nobody reads what is not shown yet
+        stream.close()
+    try:
+        pager.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        pager.kill()
+
+
+def _children_of(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def _mode_of(terminal: TextIO) -> list[Any] | None:
+    """The settings of a terminal, for :func:`termios.tcsetattr`."""
+    try:
+        return termios.tcgetattr(terminal.fileno())
+    except (OSError, termios.error):
+        return None
 
 
 def _wanted(settings: Settings, form: str, out: str | None) -> list[str] | None:

@@ -9,9 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from fimscan.linux.kept_names import kept_by_mounts
-from fimscan.linux.mounts import parse_mounts, served_by
+from fimscan.linux.mounts import MountTables, served_by
 from fimscan.linux.open_files import Identity, Mounts, OpenFilesOf, TooManyError
-from fimscan.linux.processes import UserName, actor_of, has_our_rights, link, read, read_status, rights_of
+from fimscan.linux.processes import UserName, actor_of, has_our_rights, link, read_status, rights_of
 from fimscan.model import Actor, Doubt, Holder, Rights, Unseen
 
 _PASSES = 30  # passes over /proc to find processes that were started meanwhile
@@ -88,6 +88,7 @@ class _Examination:
     def begin(self) -> None:
         """Reset the doubts: only those of the last examination count."""
         self.doubts, self.refused, self._spent = {}, 0, {}
+        self._tables = MountTables()
         self._namespaces: set[bytes] = set()  # mount namespaces whose mounts were read
         self._serving: set[bytes] = set()  # mount namespaces other than ours that have a FUSE file system
         self._entrances: dict[bytes, int] = {}  # by mount namespace, a process that is in it or can enter it
@@ -143,9 +144,9 @@ class _Examination:
         except OSError:  # no memory or no descriptor left, so not examined
             seen.unseen.add(Unseen.REFUSED)
         finally:
-            budget.end()
             self._hold(pid, seen.files)
             self._entrances.update(dict.fromkeys(seen.namespaces, pid))
+            budget.end()
         for why in seen.unseen:
             self._doubt(why, rights_of(process), pid)
         if self._with_rings and Unseen.BUFFERS not in seen.unseen:
@@ -166,13 +167,12 @@ class _Examination:
             self._entrances.setdefault(namespace, pid)
             return
         self._namespaces.add(namespace)
-        kept = list(kept_by_mounts(process))
+        mounts = self._tables.of(process)
+        kept = list(kept_by_mounts(process, mounts))
         self._hold(pid, [identity for identity in kept if identity is not None])
         if None in kept:
             self._doubt(Unseen.NAME, rights_of(process), pid)
-        servers = {
-            user for mount in parse_mounts(read(f"{process}/mountinfo")) if (user := served_by(mount)) is not None
-        }
+        servers = {user for mount in mounts if (user := served_by(mount)) is not None}
         if servers and namespace != self._mounts.own_namespace:
             self._serving.add(namespace)
         elif servers:
@@ -185,7 +185,7 @@ class _Examination:
         if not found:
             return
         with suppress(OSError):  # it has ended, so it writes no more
-            actor = actor_of(pid, self._user_name)
+            actor = actor_of(pid, self._user_name, self._tables)
             for one in found:
                 held = self.held.setdefault(one, {})
                 # In a chain of processes that pass a descriptor on, a few are enough.
@@ -196,7 +196,7 @@ class _Examination:
         actors = self.doubts.setdefault((why, rights), [])
         if pid is not None and len(actors) < _NAMED:
             with suppress(OSError):  # it has ended
-                actors.append(actor_of(pid, self._user_name))
+                actors.append(actor_of(pid, self._user_name, self._tables))
 
 
 class _Budget:

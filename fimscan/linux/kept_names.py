@@ -12,25 +12,18 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 
-from fimscan.linux.mounts import Mount, parse_mounts
-from fimscan.linux.processes import read
+from fimscan.linux.mounts import Mount
 from fimscan.paths import is_within
 
 _REMOVED = b"//deleted"  # at the end of the name that is mounted (dentry_path in fs/d_path.c)
 
 
-def kept_by_mounts(process: str) -> Iterator[tuple[int, int] | None]:
+def kept_by_mounts(process: str, mounts: Sequence[Mount]) -> Iterator[tuple[int, int] | None]:
     """Yield (device, inode) of each such file in the mount namespace of a process.
 
-    ``process`` is its directory, ``/proc/PID``. A mount whose file cannot be identified yields ``None``.
-
-    Raises:
-        OSError: the process has ended, or may not be inspected.
+    ``process`` is its directory, ``/proc/PID``; ``mounts`` are those that it sees. A mount whose file cannot be
+    identified yields ``None``.
     """
-    text = read(f"{process}/mountinfo")
-    if _REMOVED not in text:  # the usual case
-        return
-    mounts = parse_mounts(text)
     for place, mount in enumerate(mounts):
         if not mount.root.endswith(_REMOVED) or mount.may_hang:
             continue

@@ -77,14 +77,48 @@ def own_mounts() -> tuple[Mount, ...]:
         return parse_mounts(file.read())
 
 
+class MountTables:
+    """The mounts that processes see, read once for each mount namespace: a user can have 100,000 of them in one."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Mount, ...]] = {}
+        self._own: tuple[Mount, ...] | None = None
+
+    def of(self, process: str) -> tuple[Mount, ...]:
+        """The mounts that a process (``/proc/PID``) sees.
+
+        Raises:
+            OSError: it has ended, or may not be inspected.
+        """
+        # With another root directory, mountinfo has only the mounts below that.
+        namespace = os.readlink(f"{process}/ns/mnt") if os.readlink(f"{process}/root") == "/" else None
+        found = None if namespace is None else self._known.get(namespace)
+        if found is None:
+            with open(f"{process}/mountinfo", "rb") as file:
+                found = parse_mounts(file.read())
+            if namespace is not None:
+                self._known[namespace] = found
+        return found
+
+    @property
+    def own(self) -> tuple[Mount, ...]:
+        """The mounts that this process sees."""
+        if self._own is None:
+            self._own = own_mounts()
+        return self._own
+
+
 def any_mount_may_hang() -> bool:
     """Whether this process sees any file system that is not local."""
     return any(mount.may_hang for mount in own_mounts())
 
 
-def path_may_hang(path: bytes) -> bool:
-    """Whether a path leads through a file system that is not local, symlinks resolved; none of those is accessed."""
-    mounts = own_mounts()
+def path_may_hang(path: bytes, mounts: Sequence[Mount] | None = None) -> bool:
+    """Whether a path leads through a file system that is not local, symlinks resolved; none of those is accessed.
+
+    ``mounts`` are those of this process, if they were just read.
+    """
+    mounts = own_mounts() if mounts is None else mounts
     if not any(mount.may_hang or mount.kind == _ON_DEMAND for mount in mounts):
         return False
     left, at, links = path.split(b"/")[::-1], b"", 0

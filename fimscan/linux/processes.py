@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
+from fimscan.linux.mounts import MountTables
 from fimscan.linux.views import read_view, started_ns
 from fimscan.model import Actor, FileState, Rights
 
@@ -76,8 +77,8 @@ def may_write(rights: Rights, state: FileState) -> bool:
     return state.xattr_digest is not None and (state.xattrs is None or any(x.field == "acl" for x in state.xattrs))
 
 
-def actor_of(pid: int, user_name: UserName | None) -> Actor:
-    """Read a running process, as far as we may.
+def actor_of(pid: int, user_name: UserName | None, tables: MountTables | None = None) -> Actor:
+    """Read a running process, as far as we may; ``tables`` has mounts that were just read.
 
     Raises:
         OSError: it has ended.
@@ -102,7 +103,7 @@ def actor_of(pid: int, user_name: UserName | None) -> Actor:
         user=None if user_name is None or uid is None else user_name(uid),
         euid=_id(status.uids[1]) if len(status.uids) > 1 else None,
         since_ns=started_ns(process),
-        view=read_view(process),
+        view=read_view(process, tables or MountTables()),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from fimscan.linux.mounts import mount_of, parse_mounts, path_may_hang
+from fimscan.linux.mounts import MountTables, mount_of, path_may_hang
 from fimscan.model import Actor, ExeOrigin, ProcessView
 
 START_SLACK_NS = 50_000_000
@@ -59,8 +59,11 @@ class RunningProcess(NamedTuple):
         return same_exe and (self.auid, self.session) == (actor.auid, actor.session)
 
 
-def inspect_process(pid: int) -> RunningProcess | None:
-    """Read a process; ``None`` if it has ended, may not be inspected, or changed during the reading."""
+def inspect_process(pid: int, tables: MountTables | None = None) -> RunningProcess | None:
+    """Read a process; ``None`` if it has ended, may not be inspected, or changed during the reading.
+
+    ``tables`` has mounts that were just read.
+    """
     process = f"/proc/{pid}"
     try:
         before = _ticks(process), os.readlink(f"{process}/exe")
@@ -71,7 +74,7 @@ def inspect_process(pid: int) -> RunningProcess | None:
             exe=exe,
             auid=_number(f"{process}/loginuid"),
             session=_number(f"{process}/sessionid"),
-            view=view_of(process, exe),
+            view=view_of(process, exe, tables or MountTables()),
             time_ns=time.time_ns(),
         )
         # All values belong to one process only if the pid was not reused, and no other program executed, in between.
@@ -106,15 +109,15 @@ def own_path(process: str) -> bytes:
     return exe.removeprefix(root) if root != b"/" and exe.startswith(root + b"/") else exe
 
 
-def read_view(process: str) -> ProcessView | None:
+def read_view(process: str, tables: MountTables) -> ProcessView | None:
     """What a process runs; ``None`` if that cannot be read."""
     try:
-        return view_of(process, own_path(process))
+        return view_of(process, own_path(process), tables)
     except OSError:
         return None
 
 
-def view_of(process: str, exe: bytes | None) -> ProcessView:
+def view_of(process: str, exe: bytes | None, tables: MountTables) -> ProcessView:
     """What a process runs, with its container, tracer and LD_PRELOAD. Raises ``OSError`` if it has ended."""
     try:
         environment = _read(f"{process}/environ")[:_ENVIRONMENT]
@@ -122,7 +125,7 @@ def view_of(process: str, exe: bytes | None) -> ProcessView:
         environment = b""
     preload = _PRELOAD.search(environment)
     tracer = _TRACER.search(_read(f"{process}/status"))
-    origin, exe_id = (ExeOrigin.UNKNOWN, None) if exe is None else _program(process, exe)
+    origin, exe_id = (ExeOrigin.UNKNOWN, None) if exe is None else _program(process, exe, tables)
     return ProcessView(
         exe_origin=origin,
         exe_id=exe_id,
@@ -133,16 +136,15 @@ def view_of(process: str, exe: bytes | None) -> ProcessView:
     )
 
 
-def _program(process: str, exe: bytes) -> tuple[ExeOrigin, tuple[int, int] | None]:
+def _program(process: str, exe: bytes, tables: MountTables) -> tuple[ExeOrigin, tuple[int, int] | None]:
     """(origin of the program's file, its device and inode)."""
     is_elsewhere = _differs(process, "ns/mnt", os.readlink) or _differs(process, "root", _identity)
-    mounts = parse_mounts(_read(f"{process}/mountinfo"))
-    on = mount_of(mounts, exe)
+    on = mount_of(tables.of(process), exe)
     if on is None or on.may_hang:  # a stat would wait for a server or another process
         return (ExeOrigin.OTHER_ROOT if is_elsewhere and on is None else ExeOrigin.UNKNOWN), None
     exe_id = _identity(f"{process}/exe")
     here = None
-    if not path_may_hang(exe):
+    if not path_may_hang(exe, tables.own):
         with suppress(OSError):
             here = _identity(os.fsdecode(exe))
     if here == exe_id:

@@ -166,6 +166,7 @@ class UnreadableReason(StrEnum):
     UNSTABLE = "unstable"  # kept changing during the reading, so no digest describes one state of it
     IO_ERROR = "io-error"  # the medium or the file system failed
     TIMEOUT = "timeout"  # the file system did not answer, or reading the whole file took too long
+    SPARSE = "sparse"  # its holes are longer than what one scan hashes of holes
     MISSING = "missing"  # a watch whose path does not exist
 
 

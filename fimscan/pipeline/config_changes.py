@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from fimscan.config import Config, Output, Watch
+from fimscan.config import Config, Output, ScanSettings, Watch
 from fimscan.model import Effect, Reconfiguration, SettingChange
 from fimscan.passwords import without_password
 from fimscan.paths import innermost
@@ -105,6 +105,9 @@ def _effect(key: str, old: Any, new: Any) -> Effect:
         return Effect.WEAKER if str(new).strip().lower() in ("", "off", "never") else Effect.OTHER
     if key in _TIMEOUTS:
         return Effect.WEAKER if (interval_seconds(new) or 0) < (interval_seconds(old) or 0) else Effect.STRONGER
+    if key == "scan.max_holes":
+        was, now = (ScanSettings(max_holes=str(size)).max_hole_bytes or math.inf for size in (old, new))
+        return Effect.WEAKER if now < was else Effect.STRONGER
     if key == "review.own_changes":
         is_weaker = _OWN_CHANGES.index(str(new)) < _OWN_CHANGES.index(str(old))
         return Effect.WEAKER if is_weaker else Effect.STRONGER

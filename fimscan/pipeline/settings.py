@@ -84,6 +84,7 @@ def limits_of(settings: ScanSettings) -> Limits:
         ionice=settings.ionice,
         max_bytes_per_s=settings.max_bytes,
         max_files_per_s=settings.max_files_per_s,
+        max_holes=settings.max_hole_bytes,
         drop_cache=settings.drop_cache,
     )
 

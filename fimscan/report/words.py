@@ -106,6 +106,7 @@ UNREADABLE_WORDS = {
     UnreadableReason.UNSTABLE: "kept changing while it was being read",
     UnreadableReason.IO_ERROR: "input/output error",
     UnreadableReason.TIMEOUT: "reading took too long",
+    UnreadableReason.SPARSE: "more holes than a scan hashes",
     UnreadableReason.MISSING: "configured, but there is no such file or directory",
 }
 

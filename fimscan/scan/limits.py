@@ -29,6 +29,8 @@ class Limits:
         max_files_per_s: for all workers together; 0 for no limit.
         wait_for_leases: wait until a lease of another process is broken, instead of reporting the file as unreadable;
             all waits together take at most ``file_timeout_s``.
+        max_holes: how many bytes of holes are hashed in one scan: of root's files, and as many of all others;
+            0 for no limit.
         drop_cache: leave no page in the page cache that was not there before.
     """
 
@@ -38,6 +40,7 @@ class Limits:
     ionice: str = "none"
     max_bytes_per_s: float = 0.0
     max_files_per_s: float = 0.0
+    max_holes: int = 256 * 10**9
     drop_cache: bool = False
     wait_for_leases: bool = True
 

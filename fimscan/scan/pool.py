@@ -59,8 +59,8 @@ class WorkBatch:
 
 
 class _Worker:
-    def __init__(self, limits: Limits, keeping: Keeping | None, known_fd: int | None) -> None:
-        self.process = WorkerProcess(limits, known_fd)
+    def __init__(self, limits: Limits, keeping: Keeping | None, known_fd: int | None, holes_fd: int | None) -> None:
+        self.process = WorkerProcess(limits, known_fd, holes_fd)
         self.queue: deque[WorkBatch] = deque()
         self._keeping = keeping
 
@@ -82,9 +82,17 @@ class _Worker:
 
 
 class Pool:
-    """A set of worker processes. Always ``close`` it."""
+    """A set of worker processes. Always ``close`` it. ``holes_fd`` is the memory in which all of them count holes."""
 
-    def __init__(self, workers: int, limits: Limits, hangs: Hangs, keeping: Keeping | None = None) -> None:
+    def __init__(
+        self,
+        workers: int,
+        limits: Limits,
+        hangs: Hangs,
+        keeping: Keeping | None = None,
+        holes_fd: int | None = None,
+    ) -> None:
+        self._holes_fd = holes_fd
         self._keeping = keeping
         self._known_fd = None if keeping is None else known_to_file(keeping.known)
         self._limits = replace(
@@ -103,7 +111,7 @@ class Pool:
             raise
 
     def _start(self) -> _Worker:
-        worker = _Worker(self._limits, self._keeping, self._known_fd)
+        worker = _Worker(self._limits, self._keeping, self._known_fd, self._holes_fd)
         self._workers[worker.process.answers_fd] = worker
         self._poll.register(worker.process.answers_fd, select.POLLIN)
         return worker

@@ -27,7 +27,7 @@ from fimscan.scan.throttle import HEARTBEAT_BYTES, Heartbeat
 from fimscan.scan.worker import LENGTH_BYTES
 
 # -I and -S: no code from the current directory or the environment runs as root. Our own module path is passed instead.
-_BOOT = "import sys; sys.path[:] = sys.argv[5:]; from fimscan.scan.worker import main; main(*sys.argv[1:5])"
+_BOOT = "import sys; sys.path[:] = sys.argv[6:]; from fimscan.scan.worker import main; main(*sys.argv[1:6])"
 
 PIPE_BYTES = 1024 * 1024
 _END_SECONDS = 0.5
@@ -38,10 +38,11 @@ _stuck: list[subprocess.Popen[bytes]] = []
 class WorkerProcess:
     """One worker process. Always ``stop`` it.
 
-    ``known_fd`` is a file with the known contents (:mod:`fimscan.scan.keeping`), if contents are kept.
+    ``known_fd`` is a file with the known contents (:mod:`fimscan.scan.keeping`), if contents are kept. ``holes_fd`` is
+    the memory in which the processes of a scan count holes (:mod:`fimscan.scan.holes`).
     """
 
-    def __init__(self, limits: Limits, known_fd: int | None = None) -> None:
+    def __init__(self, limits: Limits, known_fd: int | None = None, holes_fd: int | None = None) -> None:
         self._stall_timeout_s = limits.stall_timeout_s
         self._received = bytearray()
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -51,9 +52,9 @@ class WorkerProcess:
         try:
             os.ftruncate(memory, HEARTBEAT_BYTES)
             self.heartbeat = Heartbeat(memory)
-            passed = [theirs.fileno(), memory, *([] if known_fd is None else [known_fd])]
-            known = "" if known_fd is None else str(known_fd)
-            command = [sys.executable, "-I", "-S", "-c", _BOOT, *map(str, passed[:2]), limits.to_json(), known]
+            passed = [theirs.fileno(), memory, *(fd for fd in (known_fd, holes_fd) if fd is not None)]
+            known, holes = ("" if fd is None else str(fd) for fd in (known_fd, holes_fd))
+            command = [sys.executable, "-I", "-S", "-c", _BOOT, *map(str, passed[:2]), holes, limits.to_json(), known]
             with _signals_blocked():
                 self._process = subprocess.Popen(
                     [*command, *_module_path()],

@@ -7,12 +7,14 @@ import os
 import stat
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 from fimscan.linux.mounts import own_mounts
 from fimscan.model import UnreadableReason
 from fimscan.scan.attributes import Changed, read_flags, read_xattrs
-from fimscan.scan.digest import Digester
+from fimscan.scan.digest import Digester, OnHole
+from fimscan.scan.holes import HoleBudget, TooSparseError
 from fimscan.scan.keeping import Keeper, Keeping
 from fimscan.scan.leases import Leases
 from fimscan.scan.limits import Limits
@@ -28,6 +30,7 @@ _SECOND = 10**9
 _ATTEMPTS = 3
 _FASTEST = "xxh3_128"
 _SMALL_HOLE = 1024 * 1024  # smaller holes are read like data
+_TOO_SPARSE = "[scan] max_holes was reached: holes are hashed as zeros, and a scan hashes only so many bytes of them"
 
 # A write within the same tick of the kernel's coarse clock (10 ms at HZ=100) leaves the same ctime. A file changed just
 # now could change again during the reading without a trace. So the reader waits this long first.
@@ -63,11 +66,17 @@ class Reader:
     """Reads files by their name in an open directory. Each thread needs its own, because it owns a buffer."""
 
     def __init__(
-        self, throttle: Throttle | None = None, *, drop_cache: bool = False, keeping: Keeping | None = None
+        self,
+        throttle: Throttle | None = None,
+        *,
+        drop_cache: bool = False,
+        keeping: Keeping | None = None,
+        holes: HoleBudget | None = None,
     ) -> None:
         self.throttle = throttle or Throttle(Limits())
         self.digester = Digester(self.throttle.count_bytes)
         self.keeper = None if keeping is None else Keeper(self.throttle.count_bytes, keeping)
+        self._holes = holes or HoleBudget(Limits().max_holes)
         self._leases = Leases(self.throttle)
         self.drop_cache = drop_cache
         self.writers = WriterCheck()
@@ -100,6 +109,8 @@ class Reader:
                 touched.clear()
             except TimedOutError as error:
                 return UnreadableReason.TIMEOUT.value, str(error)
+            except TooSparseError:
+                return UnreadableReason.SPARSE.value, _TOO_SPARSE
             except OSError as error:
                 return refusal(error)
         if len(touched) == _ATTEMPTS and len({_content_of(raw) for raw in touched}) == 1:
@@ -180,8 +191,10 @@ class Reader:
         return digests
 
     def _digest(self, fd: int, found: os.stat_result, algorithms: Sequence[str]) -> tuple[bytes, ...]:
-        digest = self.digester.digest_sparse if _is_sparse(found) else self.digester.digest
-        digests = digest(fd, found.st_size, algorithms)
+        if on_hole := self._on_hole(found):
+            digests = self.digester.digest_sparse(fd, found.st_size, tuple(algorithms), on_hole)
+        else:
+            digests = self.digester.digest(fd, found.st_size, algorithms)
         if digests is None:
             raise Changed
         return digests
@@ -203,11 +216,15 @@ class Reader:
 
         Overwriting what was already read is found by the next scan, which verifies it again.
         """
-        digests = self.digester.digest_log(fd, (found.st_size, verified), algorithms, sparse=_is_sparse(found))
+        digests = self.digester.digest_log(fd, (found.st_size, verified), algorithms, self._on_hole(found))
         if digests is None:
             raise Changed
         whole, prefix = digests
         return whole, None if prefix is None else (verified, prefix)
+
+    def _on_hole(self, found: os.stat_result) -> OnHole | None:
+        """What counts the holes of a file; ``None`` if it has none that are worth skipping."""
+        return partial(self._holes.take, found.st_uid) if _is_sparse(found) else None
 
 
 def _is_sparse(found: os.stat_result) -> bool:

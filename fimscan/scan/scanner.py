@@ -17,6 +17,7 @@ from fimscan.scan.batches import Feed, Verified, WalkBatch
 from fimscan.scan.block import Block, Voucher, answer_of
 from fimscan.scan.dir_stack import Descriptors
 from fimscan.scan.hang_guard import HangGuard
+from fimscan.scan.holes import BUDGET_BYTES, HoleBudget
 from fimscan.scan.keeping import Keeping
 from fimscan.scan.limits import Limits
 from fimscan.scan.pool import QUEUE_LENGTH, Hangs, Pool
@@ -138,9 +139,10 @@ def scan_blocks(
     if twice := {path for path in paths if paths.count(path) > 1}:
         raise ConfigError(f"watch {os.fsdecode(min(twice))!r} is listed twice")
     count = workers or len(os.sched_getaffinity(0))
-    settings = _Settings(skip=skip, cross_mounts=cross_mounts, known=known or PriorStates())
-    executor = ScanExecutor(count, limits or Limits(), settings.known.keeping)
-    return _scan(watches, executor, settings, _Meter(on_progress))
+    settings = _Settings(
+        skip=skip, cross_mounts=cross_mounts, known=known or PriorStates(), workers=count, limits=limits or Limits()
+    )
+    return _scan(watches, settings, _Meter(on_progress))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,14 +150,16 @@ class _Settings:
     skip: Collection[bytes]
     cross_mounts: bool
     known: PriorStates
+    workers: int
+    limits: Limits
 
 
-def _scan(watches: Sequence[WatchSpec], executor: ScanExecutor, settings: _Settings, meter: _Meter) -> Generator[Block]:
+def _scan(watches: Sequence[WatchSpec], settings: _Settings, meter: _Meter) -> Generator[Block]:
     if not os.path.isdir("/proc/self/fd"):
         raise InputError("/proc is not mounted, so attributes of symlinks and devices cannot be read; mount it")
-    with descriptor_budget(executor.workers) as limit, ExitStack() as stack:
-        stack.enter_context(executor.limits.applied())
-        stack.enter_context(closing(executor))
+    with descriptor_budget(settings.workers) as limit, ExitStack() as stack:
+        stack.enter_context(settings.limits.applied())
+        executor = stack.enter_context(closing(ScanExecutor(settings.workers, settings.limits, settings.known.keeping)))
         walks = [
             Walk(
                 watch,
@@ -231,14 +235,17 @@ class ScanExecutor:
         self._keeping = keeping
         self._hangs = Hangs()
         self._pool: Pool | None = None
-        self.reader = Reader(Throttle(limits), drop_cache=limits.drop_cache, keeping=keeping)
+        self._holes_fd = os.memfd_create("fimscan-holes", os.MFD_CLOEXEC)
+        os.ftruncate(self._holes_fd, BUDGET_BYTES)
+        holes = HoleBudget(limits.max_holes, self._holes_fd)
+        self.reader = Reader(Throttle(limits), drop_cache=limits.drop_cache, keeping=keeping, holes=holes)
         self.hang_guard = HangGuard(limits, self._hangs)
 
     @property
     def pool(self) -> Pool:
         """The worker processes; started at the first use."""
         if self._pool is None:
-            self._pool = Pool(self.workers, self.limits, self._hangs, self._keeping)
+            self._pool = Pool(self.workers, self.limits, self._hangs, self._keeping, self._holes_fd)
         return self._pool
 
     def close(self) -> None:
@@ -246,6 +253,9 @@ class ScanExecutor:
         self.hang_guard.close()
         if self._pool is not None:
             self._pool.close()
+        if self._holes_fd >= 0:
+            os.close(self._holes_fd)
+            self._holes_fd = -1
 
 
 def read_batches(feed: Feed, executor: ScanExecutor) -> Iterator[WalkBatch]:

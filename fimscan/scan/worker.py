@@ -1,4 +1,4 @@
-"""A child process that reads files for a scan: ``main(channel, heartbeat, limits, known contents)``.
+"""A child process that reads files for a scan: ``main(channel, heartbeat, holes, limits, known contents)``.
 
 Requests are packets on a Unix socket. Each comes with the descriptors of its directories, so a worker never resolves a
 path, and nothing between the root and the file can be swapped. Answers go to standard output, each after its length.
@@ -24,6 +24,7 @@ from fimscan.scan.attributes import Changed
 from fimscan.scan.block import Answer, answer_of
 from fimscan.scan.dirfd import Entries, lstat, open_below, open_path, step, visit
 from fimscan.scan.fast_path import read_ordinary
+from fimscan.scan.holes import HoleBudget
 from fimscan.scan.keeping import Keeper, Keeping, KeepRule, Kept, known_from_file
 from fimscan.scan.limits import Limits
 from fimscan.scan.prefix_digests import read_prefixes
@@ -156,7 +157,7 @@ def _task_of(fd: int, values: Sequence[Any]) -> Task:
     return task if task.keep is None else task._replace(keep=KeepRule(*task.keep))
 
 
-def main(channel_fd: str, heartbeat_fd: str, limits: str, known_fd: str) -> None:
+def main(channel_fd: str, heartbeat_fd: str, holes_fd: str, limits: str, known_fd: str) -> None:
     """Serve requests until the parent closes the socket or dies."""
     _exit_when_the_parent_dies()
     gc.disable()  # there are no cycles among a million tuples
@@ -165,7 +166,8 @@ def main(channel_fd: str, heartbeat_fd: str, limits: str, known_fd: str) -> None
     settings.lower_priorities()
     throttle = Throttle(settings, heartbeat)
     keeping = Keeping(known_from_file(int(known_fd)), _send_kept) if known_fd else None
-    reader = Reader(throttle, drop_cache=settings.drop_cache, keeping=keeping)
+    holes = HoleBudget(settings.max_holes, int(holes_fd) if holes_fd else None)
+    reader = Reader(throttle, drop_cache=settings.drop_cache, keeping=keeping, holes=holes)
     heartbeat.beat()
     with socket.socket(fileno=int(channel_fd)) as channel:
         while True:

@@ -18,7 +18,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
 
 from fimscan.errors import InterruptedScanError, LockedError, StoreError
 from fimscan.linux.host import record_id, recorded_id
@@ -31,6 +38,7 @@ from fimscan.store.session import Session
 from fimscan.trust import make_private_directories, trust_problem
 
 _BUSY_SECONDS = 15
+_BUSY_STEP_MS = 200
 _LOCK_STEP_SECONDS = 0.05
 _ROOM_BYTES = 256 * 1024  # for the write-ahead log's index and a few pages of the log itself, with reserve
 _BUSY = "another fimscan scan is running on this database; wait until it has finished (see 'fimscan status')"
@@ -502,7 +510,28 @@ def _begin_sqlite(connection: Connection) -> None:
     # A finished scan must survive a power cut. A draft may be lost then, but the database stays consistent.
     connection.exec_driver_sql(f"PRAGMA synchronous = {'NORMAL' if options.get('fimscan_draft') else 'FULL'}")
     # A writer takes the write lock at once: a transaction that begins by reading cannot wait for a writer, it fails.
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("fimscan_writes") else "BEGIN")
+    if not options.get("fimscan_writes"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    # SQLite waits without handling signals, so it waits for moments only.
+    deadline = time.monotonic() + _BUSY_SECONDS
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_STEP_MS}")
+    try:
+        while not _has_begun(connection, is_last=time.monotonic() > deadline):
+            pass
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
+
+
+def _has_begun(connection: Connection, *, is_last: bool) -> bool:
+    """Try to take the write lock; with ``is_last``, that it is taken is an error."""
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    except OperationalError as error:
+        if is_last or "locked" not in str(error.orig):
+            raise
+        return False
+    return True
 
 
 def _bring_up_to_date(engine: Engine, writer: Engine | None, url: URL) -> None:

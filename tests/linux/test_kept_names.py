@@ -22,8 +22,7 @@ KEPT = "40 20 254:0 /home/mallory/x//deleted /place rw - ext4 /dev/vda rw"
 
 def found(tmp_path: Path, *mounts: str) -> list[tuple[int, int] | None]:
     """What is found for a process that has these mounts, in the order of their making."""
-    (tmp_path / "mountinfo").write_text("\n".join(mounts) + "\n")
-    return list(kept_by_mounts(str(tmp_path)))
+    return list(kept_by_mounts(str(tmp_path), parse_mounts("\n".join(mounts).encode())))
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from fimscan.linux import open_for_writing
+from fimscan.linux import mounts, open_for_writing
+from fimscan.linux.mounts import parse_mounts
 
 _STRANGE_FS = Path(__file__).parents[1] / "scan" / "strange_fs.py"
 
@@ -150,3 +151,24 @@ def test_a_file_system_that_hangs_or_has_died_is_not_asked(signal_number: int, t
         finally:
             server.kill()
             subprocess.run(["umount", "-l", mounted], check=True)
+
+
+def test_mounts_are_read_once_for_all_holders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many processes hold files: a user can have 100,000 mounts, and any number of processes."""
+    read: list[bytes] = []
+
+    def counted(text: bytes) -> tuple[mounts.Mount, ...]:
+        read.append(text)
+        return parse_mounts(text)
+
+    monkeypatch.setattr(mounts, "parse_mounts", counted)
+    counts = []
+    with ExitStack() as stack:
+        for number in range(5):
+            path = tmp_path / str(number)
+            path.write_bytes(b"x")
+            stack.enter_context(holder("write", path))
+            read.clear()
+            assert len([one for one in open_for_writing(os.getpid()).holders if one.inode == path.stat().st_ino]) == 1
+            counts.append(len(read))
+    assert counts[0] == counts[-1]

@@ -40,6 +40,7 @@ def judged(before: str, after: str) -> list[tuple[str, Effect]]:
         ('[schedule]\nscan = "2h"\n' + ETC, '[schedule]\nscan = "15m"\n' + ETC, "schedule.scan"),
         ('[scan]\nfile_timeout = "30s"\n' + ETC, '[scan]\nfile_timeout = "1h"\n' + ETC, "scan.file_timeout"),
         ('[scan]\nstall_timeout = "10s"\n' + ETC, ETC, "scan.stall_timeout"),
+        ('[scan]\nmax_holes = "9G"\n' + ETC, '[scan]\nmax_holes = "0"\n' + ETC, "scan.max_holes"),
         (ETC, ETC + OUTPUT, "[[output]] siem"),
         (ETC + OUTPUT + 'sets = "look"', ETC + OUTPUT, "[[output]] siem: sets"),
         (ETC + OUTPUT + 'min_severity = "high"', ETC + OUTPUT, "[[output]] siem: min_severity"),

@@ -133,6 +133,20 @@ def test_it_is_reported_by_each_scan_until_it_is_read_again(watched: Watched, im
     assert verify_database(watched.database, every_scan=True).ok
 
 
+def test_making_a_file_huge_hides_no_change(watched: Watched) -> None:
+    """A file with 8 TB of holes is not hashed: it counts as changed until it is read, and is then compared."""
+    watched.path.write_text("an evil line\n")
+    os.truncate(watched.path, 8 << 40)
+    for _ in range(2):
+        result = watched.scan()
+        assert summary(result) == [("f", UnreadableReason.SPARSE, True)]
+        assert exit_code(result.diff) == exit_code(diff_from_baseline(watched.database)) == 4
+        assert {"size", "mtime"} <= set(result.alarming[0].differs)
+    os.truncate(watched.path, len("an evil line\n"))
+    (row,) = watched.scan().diff.findings
+    assert (row.change.kind.value, row.change.window.after_ns) == ("modified", result.alarming[0].since_ns)
+
+
 def test_it_is_reported_even_if_nothing_shows_a_change(watched: Watched, impatient: None) -> None:
     """A lease keeps it from being read without a trace, so it does not count as changed."""
     with keeping(watched.path, HELD):

@@ -146,6 +146,7 @@ def test_rate_of_bytes_over_all_workers(root: bytes, monkeypatch: pytest.MonkeyP
 def test_limits_come_from_the_configuration() -> None:
     """Every limit of [scan] reaches the code that applies it."""
     text = 'nice = 7\nionice = "idle"\nmax_bytes_per_s = "2M"\nmax_files_per_s = 50\ndrop_cache = true\n'
+    text += 'max_holes = "3G"\n'
     times = 'file_timeout = "3s"\nstall_timeout = "4s"\n'
     config = parse_config(f'[scan]\n{text}{times}[[watch]]\npath = "/w"\n')
     assert limits_of(config.scan) == Limits(
@@ -155,6 +156,7 @@ def test_limits_come_from_the_configuration() -> None:
         ionice="idle",
         max_bytes_per_s=2_000_000,
         max_files_per_s=50,
+        max_holes=3_000_000_000,
         drop_cache=True,
     )
 
@@ -186,12 +188,75 @@ def test_holes(root: bytes, scanned: Scanned) -> None:
         assert digest.hex() == sum_line.removeprefix("\\")
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.usefixtures("at_once")
+def test_many_sparse_files(root: bytes, scanned: Scanned, workers: int) -> None:
+    """Holes are hashed up to the limit, over all workers; further sparse files are unreadable, and all others are read.
+
+    8 TB, and a thousand files of 8 GB that begin with a byte, would take hours.
+    """
+    for number in range(1000):
+        with open(root + b"/%03d" % number, "wb") as file:
+            file.write(b"x")
+            file.truncate(8 << 30)
+    os.truncate(root + b"/000", 8 << 40)
+    Path(os.fsdecode(root), "z").write_bytes(b"x")
+    begin = time.monotonic()
+    found = scanned(root, limits=Limits(max_holes=20 << 20), workers=workers)
+    assert time.monotonic() - begin < 60
+    assert {item.reason for item in found.values() if isinstance(item, Unreadable)} == {UnreadableReason.SPARSE}
+    assert sum(isinstance(item, Unreadable) for item in found.values()) == 1000
+    assert _state(found[root + b"/z"]).digest("sha256") == hashlib.sha256(b"x").digest()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.usefixtures("at_once")
+def test_the_budget_of_holes_is_shared(root: bytes, scanned: Scanned, workers: int) -> None:
+    """What one worker hashed of holes, another one does not hash once more."""
+    for number in range(600):
+        with open(root + b"/%03d" % number, "wb") as file:
+            file.write(b"x")
+            file.truncate(3_000_000)
+    os.utime(root + b"/000", (0, 0))
+    found = scanned(root, limits=Limits(max_holes=90_000_000), workers=workers)
+    read = [item for path, item in found.items() if path != root and isinstance(item, FileState)]
+    # Each is hashed twice, because it was changed a moment ago. Two processes may lose a count.
+    assert 10 <= len(read) <= 25
+
+
+def test_files_that_are_one_hole_are_hashed_once(root: bytes, scanned: Scanned) -> None:
+    """A thousand files of the same size without any data take the time and the limit of one."""
+    for number in range(1000):
+        with open(root + b"/%03d" % number, "wb") as file:
+            file.truncate(30_000_000)
+    found = scanned(root, limits=Limits(max_holes=300_000_000))
+    assert {_state(found[root + b"/%03d" % number]).digest("sha256") for number in range(1000)} == {
+        hashlib.sha256(bytes(30_000_000)).digest()
+    }
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_users_do_not_use_up_the_holes_of_root(root: bytes, scanned: Scanned) -> None:
+    """A user's sparse files keep no sparse file of root's from being read."""
+    for number in range(20):
+        with open(root + b"/%03d" % number, "wb") as file:
+            file.write(b"x")
+            file.truncate(20_000_000)
+        os.chown(root + b"/%03d" % number, 1000, 1000)
+    with open(root + b"/z", "wb") as file:
+        file.write(b"x")
+        file.truncate(20_000_000)
+    found = scanned(root, limits=Limits(max_holes=40_000_000))
+    assert isinstance(found[root + b"/019"], Unreadable)
+    assert isinstance(found[root + b"/z"], FileState)
+
+
 def test_sparse_terabyte(root: bytes, scanned: Scanned) -> None:
     """A sparse terabyte takes its time limit, not hours; the file beside it is read."""
     with open(root + b"/huge", "wb") as file:
         file.truncate(1 << 40)
     Path(os.fsdecode(root), "z").write_bytes(b"x")
-    found = scanned(root, limits=Limits(file_timeout_s=0.5))
+    found = scanned(root, limits=Limits(file_timeout_s=0.5, max_holes=0))
     assert found[root + b"/huge"] == Unreadable(
         path=root + b"/huge", reason=UnreadableReason.TIMEOUT, detail="not completely read within 0.5 s"
     )

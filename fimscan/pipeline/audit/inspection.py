@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fimscan.linux import views
+from fimscan.linux.mounts import MountTables
 from fimscan.model import Actor
 from fimscan.store.process_facts import Look
 
@@ -22,13 +23,13 @@ class ProcessInspector:
         """Inspect those of the processes that still run, each as of its latest record."""
         latest = {actor.pid: actor for actor in actors}
         alive = views.running_pids() if latest else set()
-        found = []
+        found, tables = [], MountTables()
         for pid in [pid for pid in reversed(latest) if pid in alive][:_MOST]:
             actor = latest[pid]
             seen_ns = self._known.get((pid, actor.exe))
             if seen_ns is not None and actor.time_ns is not None and actor.time_ns <= seen_ns:
                 continue
-            look = views.inspect_process(pid)
+            look = views.inspect_process(pid, tables)
             if look is None or not look.is_of(actor):
                 continue
             if len(self._known) >= _KEPT:
