@@ -17,7 +17,7 @@ from tests.soak import scripts
 from tests.soak.run import Pace, Result, play
 
 _SHOWN = 30
-SHORT = Pace(interval_s=4, rounds=30, changes=60, rate=60.0, rest_s=1.0, database_mb=256)
+SHORT = Pace(interval_s=4, rounds=30, changes=25, rate=80.0, rest_s=1.5, database_mb=128)
 
 
 def main() -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +82,7 @@ class Faults:
         """There is no space for the database."""
         filler = self.installation.root / "filler"
         with self.truth.fault("disk full"):
+            _shorten_log(self.installation.root / "fimscan.db")
             with filler.open("wb", buffering=0) as file:
                 _fill(file.fileno(), str(self.installation.root))
             try:
@@ -177,6 +179,12 @@ def _write(path: Path, text: str) -> None:
     new = path.with_suffix(".new")
     new.write_text(text)
     new.rename(path)
+
+
+def _shorten_log(database: Path) -> None:
+    """Empty SQLite's write-ahead log: its blocks would be used again, so that a full disk would hinder nobody."""
+    with closing(sqlite3.connect(database, timeout=_PATIENCE_S)) as connection:
+        _until(lambda: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
 
 
 def _fill(descriptor: int, place: str) -> None:

@@ -25,6 +25,7 @@ from itertools import pairwise
 from typing import Any
 
 from fimscan.model import (
+    Actor,
     ChangeKind,
     ControlFailure,
     ControlKind,
@@ -56,14 +57,15 @@ BLIND: Mapping[str, frozenset[GapReason]] = {
 }
 #: The faults that keep fimscan from looking at audit, or from storing what it saw.
 HINDERING = frozenset({"asleep", "database locked", "disk full", "scheduler killed", "clock set"})
-#: The faults that are an outage of a control, with its kind and subject ("" is the monitored path).
-OUTAGES: Mapping[str, tuple[ControlKind, str]] = {
-    "auditd killed": (ControlKind.AUDIT, "auditd"),
-    "rules removed": (ControlKind.AUDIT, ""),
-    "disk full": (ControlKind.SCAN, "scans"),
-    "database locked": (ControlKind.SCAN, "scans"),
-    "asleep": (ControlKind.SCAN, "scans"),
-    "clock set": (ControlKind.CLOCK, "clock"),
+_NO_SCANS = ((ControlKind.SCAN, "scans"),)
+#: The faults that are an outage of a control, with its kind and subject ("" stands for every subject).
+OUTAGES: Mapping[str, tuple[tuple[ControlKind, str], ...]] = {
+    "auditd killed": ((ControlKind.AUDIT, "auditd"),),
+    "rules removed": ((ControlKind.AUDIT, ""),),
+    "disk full": ((ControlKind.DISK, ""), *_NO_SCANS),
+    "database locked": _NO_SCANS,
+    "asleep": _NO_SCANS,
+    "clock set": ((ControlKind.CLOCK, "clock"),),
 }
 
 
@@ -106,13 +108,13 @@ class Judge:
     Args:
         faults: all faults.
         interval_s: between two scans.
-        watched: the monitored path.
+        scans: begin and end of each complete scan.
     """
 
-    def __init__(self, faults: Sequence[Fault], interval_s: float, watched: str) -> None:
+    def __init__(self, faults: Sequence[Fault], interval_s: float, scans: Sequence[tuple[int, int]]) -> None:
+        self._scans = scans
         self._faults = sorted(faults, key=lambda fault: fault.start_ns)
         self._tolerance_ns = int(interval_s * _S)
-        self._watched = watched
         self._blind = [self._span(fault) for fault in self._faults if fault.name in BLIND]
         self.judgement = Judgement()
 
@@ -177,13 +179,9 @@ class Judge:
     def _answer(self, made: Made, row: Finding, *, is_step: bool) -> bool:
         """Judge an answer; return whether it is confirmed."""
         answer, judgement = row.attribution, self.judgement
-        for actor in answer.actors:
-            users = {made.user} if made.login is None else {made.user, made.login}
-            is_right = actor.pid == made.pid and actor.exe == made.exe.encode() and actor.uid == made.user
-            if not is_right or (made.login is not None and actor.auid not in users):
-                judgement.accused += 1
-                self._problem("accused wrongly", row, made)
-                break
+        if not all(_is_doer(actor, made) for actor in answer.actors):
+            judgement.accused += 1
+            self._problem("accused wrongly", row, made)
         if answer.verdict is Verdict.CONFIRMED:
             if any(
                 span.fault.start_ns + _SLACK_NS < made.began_ns and made.ended_ns < span.fault.end_ns - _SLACK_NS
@@ -225,8 +223,8 @@ class Judge:
             if fault.name not in OUTAGES:
                 continue
             judgement.outages += 1
-            kind, subject = OUTAGES[fault.name]
-            mine = [one for one in recorded if (one.kind, one.subject) == (kind, subject or self._watched)]
+            wanted = OUTAGES[fault.name]
+            mine = [one for one in recorded if {(one.kind, one.subject), (one.kind, "")} & {*wanted}]
             if any(self._is_recorded(fault, one) for one in mine):
                 judgement.outages_recorded += 1
             else:
@@ -251,10 +249,18 @@ class Judge:
         if one.end_ns is None:
             return False
         span = self._span(fault)
-        return (
-            span.first_ns <= one.start_ns <= fault.start_ns + self._tolerance_ns
-            and fault.end_ns - self._tolerance_ns <= one.end_ns <= span.last_ns
+        start_ns, end_ns = self._noticed_ns(fault.start_ns), self._noticed_ns(fault.end_ns)
+        return span.first_ns <= one.start_ns <= start_ns and fault.end_ns - self._tolerance_ns <= one.end_ns <= max(
+            span.last_ns, end_ns
         )
+
+    def _noticed_ns(self, time_ns: int) -> int:
+        """When something has to be noticed at the latest: after an interval, or by the first scan that began after it.
+
+        On a loaded machine, a scan takes longer than an interval.
+        """
+        finished_ns = min((end for start, end in self._scans if start >= time_ns), default=0)
+        return max(time_ns + self._tolerance_ns, finished_ns + 2 * _SLACK_NS)
 
     # ----------------------------------------------------------------------------------------------------------------
     # Messages
@@ -309,6 +315,16 @@ class Judge:
                 judgement.problems.append(f"{output} was told of change {number} under {len(ids)} ids")
             if number not in changes:
                 judgement.problems.append(f"{output} was told of change {number}, which is not recorded")
+
+
+def _is_doer(actor: Actor, made: Made) -> bool:
+    """Whether an actor is the process that made a change; fanotify's witness may not know its program and users."""
+    return (
+        actor.pid == made.pid
+        and actor.exe in (made.exe.encode(), None)
+        and actor.uid in (made.user, None)
+        and (made.login is None or actor.auid in (made.login, None))
+    )
 
 
 def _path(row: Finding) -> str:

@@ -15,6 +15,7 @@ from tempfile import mkdtemp
 
 from sqlalchemy import select
 
+from fimscan.model import Scan, ScanStatus
 from fimscan.store import controls as control_store
 from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
@@ -97,7 +98,7 @@ def play(ground: Ground, script: Script, pace: Pace, seed: int, say: Callable[[s
         sizes = script(faults)
         say("quiet")
         faults.crew.stop()
-        service.wait_for_scans(2)  # the first one may have begun before the last change
+        service.wait_for_scans(1)
         sizes = sizes[0], service.size()
         code = service.stop()
         judgement = _judge(faults, pace)
@@ -203,13 +204,13 @@ def _judge(faults: Faults, pace: Pace) -> Judgement:
         if installation.run("notify", codes=(0, 1)).returncode == 0:
             break
     received = receivers.received()
-    judge = Judge(faults.truth.faults, pace.interval_s, str(installation.watched))
     database = Database(f"sqlite:///{installation.root}/fimscan.db", host=os.uname().nodename, create=False)
     try:
         with database.read() as session:
             last = scan_store.last_finished(session)
             assert last is not None, "there were scans"
             findings = finding_store.findings_between(session, 0, last.id)
+            scans = [(one.started_ns, one.finished_ns or 0) for one in scan_store.all_scans(session) if _is_whole(one)]
             failures = control_store.between(session, 0, time.time_ns() + 10 * 3600 * 10**9)
             table = schema.outbox
             rows = session.execute(select(table.c.output, table.c.message, table.c.state)).all()
@@ -218,12 +219,17 @@ def _judge(faults: Faults, pace: Pace) -> Judgement:
     made: dict[str, dict[str, str]] = {name: {} for name in received}
     for output, message, state in rows:
         made[output][message] = state
+    judge = Judge(faults.truth.faults, pace.interval_s, scans)
     judge.changes(faults.truth.changes, findings)
     judge.outages(failures)
     judge.messages(made, received, receivers.documents, {row.change.id for row in findings})
     said = installation.run("verify", "--db", codes=_ANY).stdout.decode()
     judge.judgement.problems += [line for line in said.splitlines() if "FAIL" in line]
     return judge.judgement
+
+
+def _is_whole(scan: Scan) -> bool:
+    return scan.status is ScanStatus.FINISHED and not scan.is_partial
 
 
 def _judge_words(judgement: Judgement, service: Service) -> None:

@@ -20,18 +20,16 @@ def short(faults: Faults) -> tuple[Size, Size]:
             faults.killed()
     faults.service.wait_for_scans(1)
     begin = faults.service.size()
-    with faults.auditd_killed():
-        time.sleep(1)
     with faults.disk_full():
-        time.sleep(9)
-    faults.service.wait_for_scans(1)
-    with faults.rules_removed():
-        faults.rotate()
-        time.sleep(1)
+        with faults.auditd_killed():
+            time.sleep(1)
+        time.sleep(6)
     faults.reloaded(*_SLOWER)
     with faults.asleep():
-        time.sleep(8)
+        with faults.rules_removed():
+            time.sleep(1)
         faults.rotate()
+        time.sleep(7)
     faults.reloaded_in_vain()
     return begin, begin
 
