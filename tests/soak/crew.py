@@ -8,7 +8,6 @@ import random
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,9 +78,14 @@ class Crew:
         Raises:
             AssertionError: a worker failed.
         """
-        self._stop.set()
-        self._thread.join()
+        self.abandon()
         assert self._failure is None, self._failure
+
+    def abandon(self) -> None:
+        """End after the present round, whatever came of it."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
     @contextmanager
     def resting(self) -> Iterator[None]:
@@ -145,8 +149,3 @@ def _made(user: int, changes: list[tuple[str, str, str]], pid: int, said: dict[s
             began_ns=began_ns,
             ended_ns=ended_ns,
         )
-
-
-def wait(seconds: float) -> None:
-    """Let the workers and the scheduler go on for a while."""
-    time.sleep(seconds)

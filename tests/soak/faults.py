@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from tests.soak.truth import Truth
 
 _PATIENCE_S = 60
 _BLOCK = 4096
+_LAST = 8 << 20  # bytes that are written block by block
 _LOCKER = """\
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
@@ -188,15 +189,14 @@ def _shorten_log(database: Path) -> None:
 
 
 def _fill(descriptor: int, place: str) -> None:
-    """Write until there is no block left; more than once, because what was freed meanwhile is taken, too."""
+    """Write until there is no block left; others may take some meanwhile."""
     found = os.statvfs(place)
-    os.posix_fallocate(descriptor, 0, max(found.f_bavail - 64, 1) * found.f_frsize)
+    with suppress(OSError):
+        os.posix_fallocate(descriptor, 0, max(found.f_bavail * found.f_frsize - _LAST, _BLOCK))
     os.lseek(descriptor, 0, os.SEEK_END)
-    try:
+    with suppress(OSError):
         while True:
             os.write(descriptor, b"\0" * _BLOCK)
-    except OSError:
-        return
 
 
 def _until(condition: Callable[[], object]) -> None:

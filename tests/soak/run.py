@@ -94,6 +94,7 @@ def play(ground: Ground, script: Script, pace: Pace, seed: int, say: Callable[[s
         service.start()
         stack.callback(_end, service)
         service.wait_for_scans(1)
+        stack.callback(faults.crew.abandon)
         faults.crew.start()
         sizes = script(faults)
         say("quiet")
