@@ -90,7 +90,12 @@ def _started(config: Config, status: str) -> None:
 def _open(settings: Settings) -> _Setup:
     config = settings.config()
     opened = ExitStack()
-    return _Setup(config, opened.enter_context(settings.database(create=True)), opened)
+    return _Setup(config, opened.enter_context(_fixed(settings, config).database(create=True)), opened)
+
+
+def _fixed(settings: Settings, config: Config) -> Settings:
+    """Settings that do not read the file again: it may be edited, and invalid, before SIGHUP says that it counts."""
+    return replace(settings, db_url=config.database.url)
 
 
 def _reload(setup: _Setup, settings: Settings) -> _Setup | None:
@@ -114,7 +119,7 @@ def _report(setup: _Setup, settings: Settings, command: str, result: ScanResult)
         note(problem)
     with report_once(database, result) as reported, controls.report_once(setup.database, setup.config.output) as report:
         print_controls(report)
-        found, facts = packaged(database, reported.diff, settings, after_scan=True)
+        found, facts = packaged(database, reported.diff, _fixed(settings, setup.config), after_scan=True)
         shown = replace(reported, diff=found)
         print_result(shown, 0, command, grouping_if_many(database, shown, facts), verbose=False)
         sys.stdout.flush()

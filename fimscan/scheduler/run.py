@@ -220,7 +220,8 @@ class Scheduler(Generic[Setup]):
             if not self.is_stuck():
                 self._manager.alive()
             self._manager.status(self.status())
-            if self._control.reload.is_set() and self._busy.acquire(blocking=False):
+            # Waiting for the lock: where one scan follows the other, it is hardly ever free at the moment of a look.
+            if self._control.reload.is_set() and self._busy.acquire(timeout=_IDLE_SECONDS):
                 try:
                     if (setup := self._read_again()) is not None:
                         self._leaving.set()  # jobs that wait for the lock do nothing any more

@@ -72,21 +72,21 @@ def test_a_failing_scan_does_not_end_the_schedule(cli: Cli) -> None:
 
 
 def started(cli: Cli, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-    """Start the schedule; its standard error is in a file."""
-    with (cli.root / "err").open("a") as err:
+    """Start the schedule; its standard output and error are in files."""
+    with (cli.root / "err").open("a") as err, (cli.root / "out").open("a") as out:
         return subprocess.Popen(
             cli.command("schedule", "--no-audit", *arguments),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=out,
             stderr=err,
             env={**os.environ, **environment},
         )
 
 
-def wait_for_line(cli: Cli, words: str, seconds: float = 60) -> str:
-    """Wait until standard error has ``words``; return all of it."""
-    deadline = time.monotonic() + seconds
-    while words not in (said := (cli.root / "err").read_text()):
+def wait_for_line(cli: Cli, words: str, stream: str = "err") -> str:
+    """Wait until standard error (or output) has ``words``; return all of it."""
+    deadline = time.monotonic() + 60
+    while words not in (said := (cli.root / stream).read_text()):
         assert time.monotonic() < deadline, said
         time.sleep(0.1)
     return said
@@ -165,6 +165,10 @@ def test_sighup_takes_a_valid_configuration_and_keeps_the_old_one_otherwise(cli:
             process.send_signal(signal.SIGHUP)
             wait_for_line(cli, "SIGHUP: the configuration is valid, and in use from now on")
             wait_for(cli, "scan 3")
+            cli.config.write_text("[schedule\n")  # somebody edits it: it does not count before SIGHUP
+            (cli.watched / "a").write_text("other")
+            wait_for_line(cli, str(cli.watched / "a"), "out")
+            assert "not valid TOML" not in (cli.root / "err").read_text()
             process.send_signal(signal.SIGTERM)
             until(manager, "STOPPING=1")
             assert process.wait(30) == 0

@@ -5,6 +5,7 @@ The clock is injected: these tests wait for nothing.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -311,3 +312,28 @@ def test_a_run_that_waits_too_long_is_noticed(host: Host) -> None:
     assert schedule.is_stuck()
     with schedule._busy:
         assert not schedule.is_stuck()
+
+
+class BetweenScans:
+    """A lock that is free for a moment between two scans: who waits gets it, who looks finds it taken."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        return blocking and timeout != 0
+
+    def release(self) -> None:
+        pass
+
+    def locked(self) -> bool:
+        return True
+
+
+def test_a_reload_comes_between_scans_that_follow_each_other(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where scans take longer than their interval, SIGHUP still counts."""
+    monkeypatch.setattr(run, "_IDLE_SECONDS", 0.01)
+    schedule: Scheduler[Any] = host.start()
+    monkeypatch.setattr(schedule, "_busy", BetweenScans())
+    monkeypatch.setattr(schedule, "_reload", lambda: "another configuration")
+    schedule._control.reload.set()
+    threading.Timer(5, schedule._control.stop.set).start()
+    assert schedule._until_stopped() == "another configuration"
+    schedule._control.stop.set()

@@ -1,0 +1,91 @@
+"""When what goes wrong: the soak of minutes, and its short form."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from tests.soak.faults import Faults
+from tests.soak.service import Size
+
+_HOUR = 3600
+_SLOWER = ('debounce = "1s"', 'debounce = "2s"')
+
+
+def short(faults: Faults) -> tuple[Size, Size]:
+    """Each fault once, in less than a minute."""
+    faults.rotate()
+    with faults.receivers_down():
+        for _ in range(3):
+            faults.killed()
+    faults.service.wait_for_scans(1)
+    begin = faults.service.size()
+    with faults.disk_full():
+        with faults.auditd_killed():
+            time.sleep(1)
+        time.sleep(6)
+    faults.reloaded(*_SLOWER)
+    with faults.asleep():
+        with faults.rules_removed():
+            time.sleep(1)
+        faults.rotate()
+        time.sleep(7)
+    faults.reloaded_in_vain()
+    return begin, begin
+
+
+def long(faults: Faults) -> tuple[Size, Size]:
+    """All faults, also overlapping, some minutes."""
+    service = faults.service
+    faults.rotate()
+    for _ in range(6):
+        faults.killed()
+    with faults.receivers_down():
+        for _ in range(6):
+            faults.killed()
+        faults.rotate()
+    with faults.rules_removed():
+        for _ in range(2):
+            faults.killed()
+    for _ in range(3):
+        faults.killed()
+    with faults.auditd_killed():
+        faults.killed()
+    for _ in range(2):
+        faults.killed()
+    # The last process of the scheduler begins here.
+    service.wait_for_scans(2)
+    begin = service.size()
+    with faults.auditd_killed():
+        time.sleep(3)
+    faults.rotate()
+    with faults.disk_full(), faults.receivers_down():
+        time.sleep(15)
+    service.wait_for_scans(2)
+    with faults.rules_removed():
+        time.sleep(4)
+        faults.rotate()
+    faults.reloaded(*_SLOWER)
+    with faults.database_locked():
+        time.sleep(8)
+        with faults.auditd_killed():
+            time.sleep(2)
+        faults.rotate()
+        time.sleep(10)
+    service.wait_for_scans(2)
+    faults.reloaded_in_vain()
+    with faults.asleep():
+        time.sleep(6)
+        with faults.rules_removed():
+            time.sleep(3)
+            faults.rotate()
+        time.sleep(4)
+    service.wait_for_scans(2)
+    if faults.clock is not None:
+        with faults.clock_set(_HOUR):
+            time.sleep(12)
+    faults.reloaded(*reversed(_SLOWER))
+    with faults.receivers_down():
+        time.sleep(5)
+        service.send(signal.SIGHUP)
+    return begin, begin
