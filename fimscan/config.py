@@ -220,6 +220,7 @@ class ScheduleSettings(_Section):
     scan: Schedule = "*/30 * * * *"
     full: Schedule = "0 3 * * 0"
     audit: Schedule = "1m"
+    selftest: Schedule | Literal[""] = ""
     jitter: Jitter = "0s"
 
     @property
@@ -445,6 +446,18 @@ class OutboxSettings(_Section):
         return float(interval_seconds(self.max_age) or 0)
 
 
+class SelftestSettings(_Section):
+    """Where the file of ``fimscan selftest`` is made, and how long receivers are waited for."""
+
+    path: AbsolutePath | Literal[""] = ""
+    wait: Interval = "30s"
+
+    @property
+    def wait_s(self) -> float:
+        """``wait`` in seconds."""
+        return float(interval_seconds(self.wait) or 0)
+
+
 class Config(_Section):
     """The whole configuration, immutable."""
 
@@ -459,6 +472,7 @@ class Config(_Section):
     review: Review = Review()
     evidence: Evidence = Evidence()
     outbox: OutboxSettings = OutboxSettings()
+    selftest: SelftestSettings = SelftestSettings()
     output: tuple[Output, ...] = ()
 
     @model_validator(mode="after")

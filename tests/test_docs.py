@@ -441,7 +441,7 @@ CHECK_IDS = (
     "audit.parsed audit.queue audit.queue-limit audit.rate-limit audit.rotation audit.rules "
     "audit.rules-at-boot audit.rules-removed audit.suppressed clock.set configuration.file contents.file "
     "controls.failed database.integrity database.open disk.space files.trusted outputs.delivery "
-    "process.privileges scan.last scan.unreadable schedule.missed schedule.started schedule.times "
+    "process.privileges scan.last scan.unreadable schedule.missed schedule.started schedule.times selftest.last "
     "watch.path witness.fanotify "
 )
 

@@ -282,6 +282,7 @@ _SECTION_TEXT = {
     "[contents]": "Where the content of files is kept (`keep_content`), and how much of it.",
     "[evidence]": "The signing key, and your organization's name in evidence.",
     "[outbox]": "What waits for the receivers of `[[output]]`, and for how long.",
+    "[selftest]": "Where `fimscan selftest` makes its file.",
     "[[output]]": "One section for each receiver of what scans find. None is required. Keys of each type: `command` "
     "has `command`; `file` and `journald` have `path`; `syslog` has `address`, `facility` and the files of TLS; "
     "`webhook` has `url` or `url_file`, `secret_file` and `ca_file`; `smtp` has `address`, `security`, `user`, "

@@ -13,6 +13,7 @@ from fimscan.model import Check
 from fimscan.pipeline.controls.checks import control_checks
 from fimscan.pipeline.health.checks import critical, ok
 from fimscan.pipeline.health.doctor import all_checks, audit_checks, database_check
+from fimscan.pipeline.selftest.checks import selftest_checks
 
 
 @click.command()
@@ -37,7 +38,8 @@ def doctor(settings: Settings, *, form: str) -> int:
     if database is None:
         checks += audit_checks(config)
     else:
-        checks += [*all_checks(config, database), *control_checks(config, database)]
+        checks += all_checks(config, database)
+        checks += [*control_checks(config, database), *selftest_checks(config, database)]
         database.close()
     return print_checks(runnable(checks, settings), form, settings)
 

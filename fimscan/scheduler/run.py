@@ -24,6 +24,7 @@ from fimscan.pipeline.audit.reading import AuditReader
 from fimscan.pipeline.audit.witness import Witness
 from fimscan.pipeline.controls import record as controls
 from fimscan.pipeline.outputs.delivery import Notifier
+from fimscan.pipeline.selftest.run import run_selftest
 from fimscan.scan.scanner import Progress
 from fimscan.scheduler.jobs import (
     Job,
@@ -268,7 +269,7 @@ class Scheduler(Generic[Setup]):
         for job in self._jobs:
             self._account(job)
             self._triggers[job.name] = trigger = Trigger(job.table, self._due(job))
-            work = self.read_audit if job.name == "audit" else self.scan
+            work = {"audit": self.read_audit, "selftest": self.selftest}.get(job.name, self.scan)
             self._engine.add_job(work, trigger, args=[job], id=job.name, name=job.name, replace_existing=True)
 
     def _due(self, job: Job) -> float:
@@ -358,6 +359,17 @@ class Scheduler(Generic[Setup]):
             self._report_controls()
 
         self._attempt(work)
+
+    def selftest(self, job: Job) -> None:
+        """Run one selftest. What failed is reported as a control."""
+
+        def work() -> None:
+            self._account(job)
+            self._tried[job.name] = self._now()
+            run_selftest(self._database, self._config, self._source, reader=self._reader)
+            self._report_controls()
+
+        self._attempt(work, is_job=True)
 
     def look(self) -> None:
         """Read the log and take live looks, unless another job is running."""

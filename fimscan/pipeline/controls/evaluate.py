@@ -349,7 +349,7 @@ def selftest_symptom(selftest: Selftest) -> Symptom | None:
     first, *others = selftest.failed
     more = f" (and {len(others)} more)" if others else ""
     where = f" (output {first.output})" if first.output is not None else ""
-    cause = f"not {first.step}{where}: {first.detail}{more}"
+    cause = f"not {first.step}{where}: {first.detail.partition('; ')[0]}{more}"  # without the advice
     return Symptom(kind=ControlKind.SELFTEST, subject=_SELFTEST, start_ns=selftest.started_ns, cause=cause)
 
 

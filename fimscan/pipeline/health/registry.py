@@ -58,6 +58,7 @@ OF_DOCTOR = (
         "own files",
         "whether others could replace or alter the configuration, the database, the key or the kept contents",
     ),
+    CheckKind("selftest.last", "selftest", "when the last selftest was, and whether it passed"),
     CheckKind("schedule.started", "started by", "whether a unit of systemd, or cron, starts scans"),
 )
 
