@@ -458,6 +458,35 @@ class SelftestSettings(_Section):
         return float(interval_seconds(self.wait) or 0)
 
 
+def _check_textfile(text: str) -> str:
+    if not text.endswith(".prom"):
+        raise ValueError("must end in .prom: node_exporter reads no other file")
+    return _check_absolute(text)
+
+
+_LISTEN = re.compile(r"(127(?:\.\d{1,3}){3}|localhost|\[::1\]):(\d{1,5})")
+
+
+def _check_listen(text: str) -> str:
+    match = _LISTEN.fullmatch(text)
+    if match is None or not 0 < int(match[2]) < 1 << 16:
+        raise ValueError("only on the loopback, which has no other users: write 127.0.0.1:9808 or [::1]:9808")
+    return text
+
+
+class MetricsSettings(_Section):
+    """Where metrics for Prometheus are written or served."""
+
+    textfile: Annotated[str, AfterValidator(_check_textfile)] | Literal[""] = ""
+    listen: Annotated[str, AfterValidator(_check_listen)] | Literal[""] = ""
+
+    @property
+    def listen_address(self) -> tuple[str, int] | None:
+        """(address, port) of ``listen``; ``None`` if nothing is to be served."""
+        match = _LISTEN.fullmatch(self.listen)
+        return None if match is None else (match[1].strip("[]"), int(match[2]))
+
+
 class Config(_Section):
     """The whole configuration, immutable."""
 
@@ -473,6 +502,7 @@ class Config(_Section):
     evidence: Evidence = Evidence()
     outbox: OutboxSettings = OutboxSettings()
     selftest: SelftestSettings = SelftestSettings()
+    metrics: MetricsSettings = MetricsSettings()
     output: tuple[Output, ...] = ()
 
     @model_validator(mode="after")

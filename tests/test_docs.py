@@ -440,7 +440,7 @@ CHECK_IDS = (
     "audit.file-systems audit.io-uring audit.kernel audit.last-read audit.log audit.lost audit.mounts "
     "audit.parsed audit.queue audit.queue-limit audit.rate-limit audit.rotation audit.rules "
     "audit.rules-at-boot audit.rules-removed audit.suppressed clock.set configuration.file contents.file "
-    "controls.failed database.integrity database.open disk.space files.trusted outputs.delivery "
+    "controls.failed database.integrity database.open disk.space files.trusted metrics.written outputs.delivery "
     "process.privileges scan.last scan.unreadable schedule.missed schedule.started schedule.times selftest.last "
     "watch.path witness.fanotify "
 )

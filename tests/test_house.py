@@ -39,7 +39,7 @@ INNER_FLOORS = {
         ("scan",),
         ("import_baseline", "history", "live", "health"),
         ("controls", "outputs"),
-        ("selftest",),
+        ("selftest", "metrics"),
         ("__init__",),
     ),
 }

@@ -219,6 +219,8 @@ _NAMED_KINDS = {
     settings._check_name: "1 to 40 letters, digits, `_`, `-`, `.`",  # noqa: SLF001
     settings._check_mail_address: "mail address",  # noqa: SLF001
     settings._check_secret_source: "absolute path or `env:NAME`",  # noqa: SLF001
+    settings._check_textfile: "absolute path that ends in `.prom`",  # noqa: SLF001
+    settings._check_listen: "`127.0.0.1:PORT` or `[::1]:PORT`",  # noqa: SLF001
     settings._check_key: "1 to 31 letters, digits, `_`, `-`, `.`, `:`",  # noqa: SLF001
 }
 
@@ -283,6 +285,7 @@ _SECTION_TEXT = {
     "[evidence]": "The signing key, and your organization's name in evidence.",
     "[outbox]": "What waits for the receivers of `[[output]]`, and for how long.",
     "[selftest]": "Where `fimscan selftest` makes its file.",
+    "[metrics]": "Where metrics for Prometheus are written or served.",
     "[[output]]": "One section for each receiver of what scans find. None is required. Keys of each type: `command` "
     "has `command`; `file` and `journald` have `path`; `syslog` has `address`, `facility` and the files of TLS; "
     "`webhook` has `url` or `url_file`, `secret_file` and `ca_file`; `smtp` has `address`, `security`, `user`, "

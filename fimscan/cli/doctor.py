@@ -13,6 +13,7 @@ from fimscan.model import Check
 from fimscan.pipeline.controls.checks import control_checks
 from fimscan.pipeline.health.checks import critical, ok
 from fimscan.pipeline.health.doctor import all_checks, audit_checks, database_check
+from fimscan.pipeline.metrics.checks import metrics_checks
 from fimscan.pipeline.selftest.checks import selftest_checks
 
 
@@ -40,6 +41,7 @@ def doctor(settings: Settings, *, form: str) -> int:
     else:
         checks += all_checks(config, database)
         checks += [*control_checks(config, database), *selftest_checks(config, database)]
+        checks += metrics_checks(config)
         database.close()
     return print_checks(runnable(checks, settings), form, settings)
 

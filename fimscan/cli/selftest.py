@@ -8,7 +8,7 @@ import click
 
 from fimscan.cli.context import Settings, note
 from fimscan.cli.remedies import complete_quoted
-from fimscan.cli.scan import audit_source, print_controls
+from fimscan.cli.scan import audit_source, print_controls, write_metrics
 from fimscan.errors import SelftestError
 from fimscan.pipeline.controls import record as controls
 from fimscan.pipeline.outputs.delivery import deliver_after_scan
@@ -53,6 +53,7 @@ def selftest(settings: Settings, *, quiet: bool, form: str) -> None:
         if report.began or report.mended:
             for problem in deliver_after_scan(database, config):
                 note(problem)
+        write_metrics(database, config)
         if (unstored := controls.store_head(database)) is not None:
             note(unstored)
     if not result.has_passed:

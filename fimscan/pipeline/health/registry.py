@@ -59,6 +59,7 @@ OF_DOCTOR = (
         "whether others could replace or alter the configuration, the database, the key or the kept contents",
     ),
     CheckKind("selftest.last", "selftest", "when the last selftest was, and whether it passed"),
+    CheckKind("metrics.written", "metrics", "whether `[metrics]` can be written, and how old they are"),
     CheckKind("schedule.started", "started by", "whether a unit of systemd, or cron, starts scans"),
 )
 
