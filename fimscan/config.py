@@ -226,6 +226,7 @@ class ScheduleSettings(_Section):
     scan: Schedule = "*/30 * * * *"
     full: Schedule = "0 3 * * 0"
     audit: Schedule = "1m"
+    selftest: Schedule | Literal[""] = ""
     jitter: Jitter = "0s"
 
     @property
@@ -451,6 +452,47 @@ class OutboxSettings(_Section):
         return float(interval_seconds(self.max_age) or 0)
 
 
+class SelftestSettings(_Section):
+    """Where the file of ``fimscan selftest`` is made, and how long receivers are waited for."""
+
+    path: AbsolutePath | Literal[""] = ""
+    wait: Interval = "30s"
+
+    @property
+    def wait_s(self) -> float:
+        """``wait`` in seconds."""
+        return float(interval_seconds(self.wait) or 0)
+
+
+def _check_textfile(text: str) -> str:
+    if not text.endswith(".prom"):
+        raise ValueError("must end in .prom: node_exporter reads no other file")
+    return _check_absolute(text)
+
+
+_LISTEN = re.compile(r"(127(?:\.\d{1,3}){3}|localhost|\[::1\]):(\d{1,5})")
+
+
+def _check_listen(text: str) -> str:
+    match = _LISTEN.fullmatch(text)
+    if match is None or not 0 < int(match[2]) < 1 << 16:
+        raise ValueError("only on the loopback, which has no other users: write 127.0.0.1:9808 or [::1]:9808")
+    return text
+
+
+class MetricsSettings(_Section):
+    """Where metrics for Prometheus are written or served."""
+
+    textfile: Annotated[str, AfterValidator(_check_textfile)] | Literal[""] = ""
+    listen: Annotated[str, AfterValidator(_check_listen)] | Literal[""] = ""
+
+    @property
+    def listen_address(self) -> tuple[str, int] | None:
+        """(address, port) of ``listen``; ``None`` if nothing is to be served."""
+        match = _LISTEN.fullmatch(self.listen)
+        return None if match is None else (match[1].strip("[]"), int(match[2]))
+
+
 class Config(_Section):
     """The whole configuration, immutable."""
 
@@ -465,6 +507,8 @@ class Config(_Section):
     review: Review = Review()
     evidence: Evidence = Evidence()
     outbox: OutboxSettings = OutboxSettings()
+    selftest: SelftestSettings = SelftestSettings()
+    metrics: MetricsSettings = MetricsSettings()
     output: tuple[Output, ...] = ()
 
     @model_validator(mode="after")

@@ -65,6 +65,13 @@ class VerificationError(FimscanError):
     meaning = "evidence does not verify"
 
 
+class SelftestError(FimscanError):
+    """A selftest failed: what it changed itself was not noticed all the way."""
+
+    exit_code = 26
+    meaning = "a selftest failed"
+
+
 class InterruptedScanError(FimscanError):
     """A signal stopped the scan. The exit code is the shell's: 128 + the signal (130: Ctrl-C, 143: TERM, 129: HUP)."""
 

@@ -19,6 +19,7 @@ import fimscan
 from fimscan import grouping, model
 from fimscan.cli.main import cli
 from fimscan.config import Config, parse_config
+from fimscan.pipeline.health import registry
 from fimscan.scan.path_status import Place
 from tools import make_reference
 
@@ -391,7 +392,7 @@ def check_names() -> set[str]:
             for node in ast.walk(tree)
             if isinstance(node, ast.ImportFrom) and (node.module or "").endswith(".checks")
             for alias in node.names
-        } & {"Check", "critical", "note", "ok", "warning"}
+        } & {"Check", "critical", "graded", "note", "ok", "warning"}
         if not makers:
             continue
         everywhere = dict(assignments(tree))
@@ -427,9 +428,29 @@ def assignments(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
 
 
 def test_every_check_is_described() -> None:
-    """Each check of doctor and audit status is on the page, and the other way round."""
+    """Each check of doctor and audit status is on the page with its id, and the other way round."""
     page = (DOCS / "reference/checks.md").read_text()
-    assert set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)) == check_names()
+    assert dict(re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|", page, re.MULTILINE)) == registry.IDS
+    assert check_names() == set(registry.IDS)
+
+
+#: As released. An id is never taken away or given to another check: monitoring systems rely on it.
+CHECK_IDS = (
+    "audit.boot audit.daemon audit.daemon-config audit.disk audit.enabled audit.failure-flag "
+    "audit.file-systems audit.io-uring audit.kernel audit.last-read audit.log audit.lost audit.mounts "
+    "audit.parsed audit.queue audit.queue-limit audit.rate-limit audit.rotation audit.rules "
+    "audit.rules-at-boot audit.rules-removed audit.suppressed clock.set configuration.file contents.file "
+    "controls.failed database.integrity database.open disk.space files.trusted metrics.written outputs.delivery "
+    "process.privileges scan.last scan.unreadable schedule.missed schedule.started schedule.times selftest.last "
+    "watch.path witness.fanotify "
+)
+
+
+def test_ids_of_checks_are_only_added() -> None:
+    """Each is of one check, and all of the list above are there."""
+    ids = list(registry.IDS.values())
+    assert len(ids) == len(set(ids))
+    assert sorted(ids) == CHECK_IDS.split()
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ INNER_FLOORS = {
         ("scan",),
         ("import_baseline", "history", "live", "health"),
         ("controls", "outputs"),
+        ("selftest", "metrics"),
         ("__init__",),
     ),
 }
@@ -122,7 +123,15 @@ PURE_PACKAGES = ("claims", "dpkg_files", "dpkg_status", "hook", "judge", "manife
 @pytest.mark.parametrize(
     "room",
     [
-        *("compare", "attribution", "grouping", "contents", "pipeline/controls/evaluate", "pipeline/controls/facts"),
+        *(
+            "compare",
+            "attribution",
+            "grouping",
+            "contents",
+            "pipeline/controls/evaluate",
+            "pipeline/controls/facts",
+            "pipeline/selftest/judge",
+        ),
         *(f"packages/{name}" for name in PURE_PACKAGES),
     ],
 )

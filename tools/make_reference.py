@@ -1,4 +1,4 @@
-"""Generate the reference pages and man pages from the code: commands, configuration, exit codes, JSON of diff.
+"""Generate the reference pages and man pages from the code: commands, configuration, checks, exit codes, JSON of diff.
 
 ``python -m tools.make_reference`` writes them (``make docs``). With ``--check``, it names stale pages and exits with 1.
 tests/test_docs.py fails if a page is stale, so never edit these pages by hand.
@@ -24,6 +24,7 @@ from fimscan import config as settings
 from fimscan import errors
 from fimscan.cli import main as program
 from fimscan.config import Config, Output, Watch
+from fimscan.pipeline.health.registry import OF_AUDIT, OF_DOCTOR
 from fimscan.report.schema import schema_text
 
 ROOT = Path(__file__).parents[1]
@@ -60,6 +61,7 @@ def pages() -> dict[str, str]:
     return {
         "docs/reference/cli.md": cli_page(),
         "docs/reference/configuration.md": configuration_page(),
+        "docs/reference/checks.md": checks_page(),
         "docs/reference/exit-codes.md": exit_codes_page(),
         "docs/reference/json-diff.md": diff_schema_page(),
         "docs/man/fimscan.1": man_of_commands(),
@@ -220,6 +222,8 @@ _NAMED_KINDS = {
     settings._check_name: "1 to 40 letters, digits, `_`, `-`, `.`",  # noqa: SLF001
     settings._check_mail_address: "mail address",  # noqa: SLF001
     settings._check_secret_source: "absolute path or `env:NAME`",  # noqa: SLF001
+    settings._check_textfile: "absolute path that ends in `.prom`",  # noqa: SLF001
+    settings._check_listen: "`127.0.0.1:PORT` or `[::1]:PORT`",  # noqa: SLF001
     settings._check_key: "1 to 31 letters, digits, `_`, `-`, `.`, `:`",  # noqa: SLF001
 }
 
@@ -283,6 +287,8 @@ _SECTION_TEXT = {
     "[contents]": "Where the content of files is kept (`keep_content`), and how much of it.",
     "[evidence]": "The signing key, and your organization's name in evidence.",
     "[outbox]": "What waits for the receivers of `[[output]]`, and for how long.",
+    "[selftest]": "Where `fimscan selftest` makes its file.",
+    "[metrics]": "Where metrics for Prometheus are written or served.",
     "[[output]]": "One section for each receiver of what scans find. None is required. Keys of each type: `command` "
     "has `command`; `file` and `journald` have `path`; `syslog` has `address`, `facility` and the files of TLS; "
     "`webhook` has `url` or `url_file`, `secret_file` and `ca_file`; `smtp` has `address`, `security`, `user`, "
@@ -367,6 +373,31 @@ def exit_codes_page() -> str:
         "|---|---|",
         *(f"| {code} | {text} |" for code, text in error_codes()),
     ]
+    return "\n".join(lines) + "\n"
+
+
+def checks_page() -> str:
+    """Generate docs/reference/checks.md from the registry of checks."""
+    lines = [
+        "# Checks of doctor and audit status",
+        "",
+        GENERATED,
+        "",
+        "`fimscan audit status` runs the checks of audit. `fimscan doctor` runs all. Each has a severity:",
+        "`ok`, `note` (worth knowing), `warning` (some changes or processes are missed), `critical` (nothing is",
+        "reported, or the stored data cannot be trusted).",
+        "The exit code is 0, 1 for a warning, 2 for a critical check. Each finding prints its remedy: a command that",
+        "runs as printed, with a comment behind it if there is more to know, or a sentence about something to edit.",
+        "",
+        "With `--format json`, each check has its `id`. An id never changes, and later versions only add some. Names",
+        "and texts are for people and may change. Several checks can have one id, such as one for each watched path.",
+        "",
+        "Without a valid configuration, `doctor --format json` has only the check `configuration.file`. The exit code",
+        "is then that of the error, 17.",
+    ]
+    for heading, kinds in (("doctor only", OF_DOCTOR), ("audit status", OF_AUDIT)):
+        lines += ["", f"## {heading}", "", "| check | id | what it looks at |", "|---|---|---|"]
+        lines += [f"| `{kind.name}` | `{kind.id}` | {kind.text} |" for kind in kinds]
     return "\n".join(lines) + "\n"
 
 

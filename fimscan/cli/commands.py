@@ -19,6 +19,7 @@ COMMANDS = {
     "import": ("importing:import_group", "Import the baseline of another program."),
     "schedule": ("schedule:schedule", "Run scans and read the audit log until stopped."),
     "notify": ("notify:notify", "Deliver what waits for receivers, and show it."),
+    "selftest": ("selftest:selftest", "Change a file, and see whether that is noticed and told."),
     "export": ("evidence:export", "Write a signed evidence bundle, or a log of file hashes."),
     "verify": ("evidence:verify", "Check an evidence bundle, or the database."),
     "status": ("status:status", "Show the last scans and what waits for acceptance."),

@@ -21,14 +21,17 @@ from fimscan.model import Check
 from fimscan.passwords import without_password
 from fimscan.pipeline.health.remedies import AT_BOOT, COMMENT, SET_AT_BOOT
 
-_PROGRAMS = ("auditctl", "augenrules", "aureport", "pidof", "systemctl", "sysctl", "update-grub")
-_AS_ROOT = (*_PROGRAMS, "sed", "kill", "echo", "fimscan audit rules --install")  # "echo >>" writes to /etc
-_OF_AUDITD = re.compile(r"\b(auditctl|augenrules|aureport|auditd$|audit rules --install)")
+_PROGRAMS = ("auditctl", "augenrules", "aureport", "pidof", "systemctl", "sysctl", "timedatectl", "update-grub")
+# "echo >>" writes to /etc
+_AS_ROOT = (*_PROGRAMS, "sed", "kill", "echo", "chmod", "chown", "fimscan audit rules --install")
+_OF_AUDITD = re.compile(r"\b(auditctl|augenrules|aureport|auditd( start)?$|audit rules --install)")
 _ROOT_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 # A command: not a part of a path, and followed by arguments (or by the end of a clause).
 _COMMAND = re.compile(rf"(?<![\w/.-])({'|'.join(_PROGRAMS)})(?=[ ,;]|$)")
 _OURS = re.compile(rf"(?<![\w/.\[-])fimscan (?=(?:{'|'.join(COMMANDS)})(?![\w-]))")
 _QUOTED = re.compile(rf"(?<!\w)'{_OURS.pattern}")
+_STARTS_AUDITD = re.compile(r"systemctl (?:enable --now|start) auditd$")
+_SYSTEMD = "/run/systemd/system"  # there while systemd runs
 _BY_SHELL = re.compile(r"&&|>>|\$\(")
 
 
@@ -97,6 +100,8 @@ def _complete(remedy: str, ours: str) -> str:
         if not command:
             return f"add {AT_BOOT} to the kernel's command line, then reboot"
     needs_root = command.startswith(_AS_ROOT)
+    if _STARTS_AUDITD.search(command) and not os.path.isdir(_SYSTEMD):
+        command = f"{program('service')} auditd start" if _find("service") else "auditd"  # as in a container
     install = install_auditd() if _OF_AUDITD.search(command) else ""
     command, comment = _with_paths(command, ours), _with_paths(comment, ours)
     if install.startswith("install"):

@@ -104,6 +104,7 @@ def scan(  # noqa: PLR0913  # one argument for each option
                 print_result(shown, older, own_command(settings), grouping, verbose=verbose)
             sys.stdout.flush()
         _notify(database, config)
+        write_metrics(database, config)
         if form == "json" or len(found.findings) + len(found.unreadable) <= _ONE_SCREEN:
             remember_scan(settings.url(), found)
         if (unstored := controls.store_head(database)) is not None:
@@ -123,6 +124,15 @@ def _notify(database: Database, config: Config) -> None:
         from fimscan.pipeline.outputs.delivery import deliver_after_scan
 
         for problem in deliver_after_scan(database, config):
+            note(problem)
+
+
+def write_metrics(database: Database, config: Config) -> None:
+    """Write the metrics for Prometheus, if that is configured."""
+    if config.metrics.textfile:
+        from fimscan.pipeline.metrics.expose import write_textfile
+
+        if (problem := write_textfile(database, config)) is not None:
             note(problem)
 
 

@@ -15,7 +15,7 @@ from fimscan.cli.pager import paged
 from fimscan.cli.remedies import complete_quoted
 from fimscan.config import Config
 from fimscan.errors import StoreError
-from fimscan.model import ContentUsage, Scan, ScanStatus, Status
+from fimscan.model import ContentUsage, Scan, ScanStatus, Selftest, Status
 from fimscan.pipeline.config_changes import pending, reconfigurations
 from fimscan.pipeline.health.doctor import WITNESS_FRESH_NS
 from fimscan.pipeline.history.diff import diff_from_baseline
@@ -27,12 +27,13 @@ from fimscan.report.display import minute_text, show, time_text
 from fimscan.report.dispositions import record_text
 from fimscan.report.documents.status import status_document, vouched_document
 from fimscan.report.json import write_document
+from fimscan.report.selftest import last_text
 from fimscan.report.text_words import content_text
 from fimscan.report.witness import extent_text
 from fimscan.report.words import unreadable_text, vouched_text
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import controls as control_store
-from fimscan.store import journal
+from fimscan.store import journal, selftests
 from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
 from fimscan.store import witness as witness_store
@@ -68,6 +69,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             accepted = acceptance_store.latest_acceptances(session, last)
             head = journal.common_head(session, scans)
             witnessed = witness_store.latest(session)
+            last_selftest = selftests.last(session)
             complete = scan_store.last_full(session)
             unreadable = scan_result_store.unreadable_in(session, complete.id) if complete is not None else ()
             broken = control_store.still_open(session)
@@ -95,6 +97,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             controls=(*broken, *mended),
             configuration_file=config_file,
             database=database.name,
+            selftest=last_selftest,
         )
         write_document(status_document(shown, now_ns=time.time_ns(), fresh_ns=WITNESS_FRESH_NS), sys.stdout)
         return
@@ -108,7 +111,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
         for line in chain.from_iterable(map(configuration_lines, changed)):
             click.echo(line)
         click.echo(f"Configuration: {show(os.fsencode(config_file or 'none'))}. Database: {database.name}")
-        for line in (*failed_lines(broken), *mended_lines(mended)):
+        for line in (*failed_lines(broken), *mended_lines(mended), *_selftest_lines(last_selftest)):
             click.echo(line)
         if baseline is None:
             click.echo(complete_quoted("No scan has finished yet; 'fimscan scan' records the baseline.", settings))
@@ -126,6 +129,10 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             click.echo(f"At the last scan: {show(problem.encode())}")
         for failed in unreadable:
             click.echo(f"At the last scan: {unreadable_text(failed)}: {show(failed.path)}")
+
+
+def _selftest_lines(last: Selftest | None) -> list[str]:
+    return [] if last is None else [f"Last selftest {last_text(last)}"]
 
 
 def _contents(path: str, config: Config | None) -> tuple[ContentUsage | None, str | None]:

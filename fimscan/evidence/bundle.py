@@ -31,6 +31,7 @@ from fimscan.evidence.tables import (
     write_reconfigurations,
     write_scans,
     write_schedule,
+    write_selftests,
 )
 from fimscan.passwords import without_password
 from fimscan.report.display import show, time_text
@@ -144,6 +145,7 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
         (data.start_ns, data.end_ns),
     )
     write_control_failures(members.stage("12-control-failures.csv"), host, data.failures)
+    write_selftests(members.stage("16-selftest.csv"), host, data.selftests)
     return Facts(
         files=files,
         changes=changes,

@@ -16,7 +16,7 @@ from fimscan.evidence.inputs import BundleInput, CriticalPattern
 from fimscan.model import Finding, Reconfiguration, Scan, ScanStatus, Unreadable
 from fimscan.pipeline.importance import Importance
 from fimscan.store import controls as control_store
-from fimscan.store import files
+from fimscan.store import files, selftests
 from fimscan.store import findings as finding_store
 from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
@@ -63,7 +63,7 @@ def collected(
             version=__version__,
             config_json=config.canonical(),
             audit_rules=audit_rules,
-            schedule={"scan": config.schedule.scan, "full": config.schedule.full, "audit": config.schedule.audit},
+            schedule=_schedule(config),
             critical=[
                 CriticalPattern(
                     path=os.fsencode(watch.path),
@@ -80,8 +80,16 @@ def collected(
             findings=Importance(config.watch).on_all(_findings(database, first, last)),
             unreadable=_unreadable(session, finished[-1].id),
             failures=control_store.between(session, start_ns, end_ns),
+            selftests=selftests.between(session, start_ns, end_ns),
             reconfigurations=reconfigured(session, before, last) if first else (),
         )
+
+
+def _schedule(config: Config) -> dict[str, str]:
+    """When each job runs; a selftest that never runs is no job."""
+    schedule = config.schedule
+    jobs = {"scan": schedule.scan, "full": schedule.full, "audit": schedule.audit, "selftest": schedule.selftest}
+    return {job: when for job, when in jobs.items() if when}
 
 
 def _unreadable(session: Session, last: int) -> tuple[Unreadable, ...]:

@@ -31,6 +31,7 @@ _EVIDENCE = (
         "12-control-failures.csv",
         "start, end, duration and cause of each failure, and who caused it",
     ),
+    ("11.5.2", "11.5.2.b", "16-selftest.csv", "change detection was tried with a known change, up to the receivers"),
 )
 _AUDIT_LOGS = ("10.3.4", "10.3.4", "05-critical-files.csv")
 

@@ -170,6 +170,11 @@ CONTENTS
                               are looked for at scans and readings of the
                               audit log. What people did about them is not
                               recorded
+  16-selftest.csv             every selftest of the period: a file that fimscan
+                              had a process of its own make and remove, and
+                              whether that was detected, attributed to that
+                              process, alerted and acknowledged by receivers,
+                              with the seconds since the change
   SHA256SUMS, SHA256SUMS.sig  digests of all other files, and their signature
                               (Ed25519)
   signer.pub.pem              the public key
@@ -177,9 +182,9 @@ CONTENTS
 NOT INCLUDED
   This version of fimscan does not produce 01-report.html and .pdf,
   03-hosts.csv, 10-alerts.csv, 11-dispositions.csv, 13-log-integrity.csv,
-  14-time-sync.csv, 15-retention.csv, 16-selftest.csv, or the alert routes of
-  04-policy/. This bundle is therefore no evidence that alerts were delivered
-  (11.5.2), that exceptions were followed up (10.4), that the clock was
+  14-time-sync.csv, 15-retention.csv, or the alert routes of 04-policy/. This
+  bundle is therefore no evidence that alerts were delivered (11.5.2), except
+  those of selftests, that exceptions were followed up (10.4), that the clock was
   synchronized (10.6), or what people did about control failures (10.7.3).
 """
 

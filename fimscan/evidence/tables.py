@@ -12,7 +12,17 @@ from types import TracebackType
 from fimscan.evidence.archive import Staged
 from fimscan.evidence.continuity import Stretch
 from fimscan.evidence.inputs import CriticalPattern
-from fimscan.model import ChangeKind, ControlFailure, FileKind, FileState, Reconfiguration, Scan, ScanStatus, Unreadable
+from fimscan.model import (
+    ChangeKind,
+    ControlFailure,
+    FileKind,
+    FileState,
+    Reconfiguration,
+    Scan,
+    ScanStatus,
+    Selftest,
+    Unreadable,
+)
 from fimscan.report.display import cell_text, mode_octal, owner_text, show, time_text
 from fimscan.store.ledger import LedgerLine, StateDigest, state_digest, summary_line
 
@@ -173,7 +183,7 @@ def write_not_compared(out: Staged, host: str, failed: Iterable[Unreadable]) -> 
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# 12
+# 12 and 16
 
 
 def write_control_failures(out: Staged, host: str, failures: Iterable[ControlFailure]) -> None:
@@ -193,3 +203,17 @@ def write_control_failures(out: Staged, host: str, failures: Iterable[ControlFai
             about = (item.kind, show(item.subject.encode()), show(item.cause.encode()))
             exe = path_cells(by.exe if by else None)
             table.add(item.id, *about, *times, seconds, item.remedy, *exe, *who)
+
+
+def write_selftests(out: Staged, host: str, selftests: Iterable[Selftest]) -> None:
+    """``16-selftest.csv``: the selftests of the period, a row for each step."""
+    columns = ("selftest", "passed", "started_utc", "finished_utc", "path", "path_b64", "pid", "exe", "exe_b64", "scan")
+    with Table(out, host, (*columns, "step", "state", "seconds", "output", "detail")) as table:
+        for item in selftests:
+            times = time_text(item.started_ns), time_text(item.finished_ns)
+            who = (*path_cells(item.path), item.pid, *path_cells(item.exe), item.scan)
+            for step in item.steps:
+                seconds = None if step.seconds is None else f"{step.seconds:.3f}"
+                said = step.output, show(step.detail.encode("utf-8", "surrogateescape"))
+                passed = "yes" if item.has_passed else "no"
+                table.add(item.id, passed, *times, *who, step.step, step.state, seconds, *said)

@@ -6,8 +6,8 @@ r"""The vocabulary: the frozen values that flow between the stages.
                                                    \-> Gap ---------+
 
 Modules in reading order: files, changes, audit (records, accesses, processes), holders and witness (who else could
-write, who did), answers, in_effect (who runs it), scans, acceptance, checks, packages, texts, outbox. Conventions that
-hold everywhere:
+write, who did), answers, in_effect (who runs it), scans, acceptance, checks, packages, texts, outbox, selftests.
+Conventions that hold everywhere:
 
 * Everything that the kernel treats as bytes is ``bytes``: paths, names, command lines. Linux names need not be UTF-8.
 * Times are integers: nanoseconds since the Unix epoch. Their names end in ``_ns``.
@@ -105,6 +105,7 @@ from fimscan.model.scans import (
     StoredPath,
     UnmodifiedOpen,
 )
+from fimscan.model.selftests import Selftest, SelftestStep, StepResult, StepState
 from fimscan.model.texts import ContentUsage, NotKept, TextChange, TextFact, TextFactKind, TextSign
 from fimscan.model.witness import WitnessData, WitnessEvent, WitnessExtent, WitnessHole, WitnessMask
 
@@ -203,10 +204,14 @@ __all__ = [
     "RunsVersion",
     "Scan",
     "ScanStatus",
+    "Selftest",
+    "SelftestStep",
     "SettingChange",
     "Severity",
     "Standing",
     "Status",
+    "StepResult",
+    "StepState",
     "StoredPath",
     "Symptom",
     "TextChange",

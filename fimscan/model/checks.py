@@ -23,12 +23,16 @@ class CheckSeverity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One check and its result. ``detail`` says what was found, ``remedy`` how to fix it."""
+    """One check and its result. ``detail`` says what was found, ``remedy`` how to fix it.
+
+    ``id`` is what programs know the check by: it never changes. Checks of evidence have none.
+    """
 
     name: str
     severity: CheckSeverity
     detail: str
     remedy: str = ""
+    id: str = ""
 
     @classmethod
     def of(cls, name: str, detail: str, *, ok: bool) -> Check:

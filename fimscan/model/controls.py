@@ -20,6 +20,7 @@ class ControlKind(StrEnum):
     CLOCK = "clock"  # the clock was set
     DISK = "disk"  # a file system that fimscan or auditd writes to is nearly full
     CONFIGURATION = "configuration"  # a setting changed so that less is monitored
+    SELFTEST = "selftest"  # a change that fimscan made itself was not noticed all the way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from fimscan.model.files import FileState, Unreadable
 from fimscan.model.in_effect import InEffect
 from fimscan.model.packages import PackageAnswer
 from fimscan.model.plans import ChangePlan, PlanProgress
+from fimscan.model.selftests import Selftest
 from fimscan.model.texts import ContentUsage, TextChange
 from fimscan.model.witness import WitnessExtent
 
@@ -300,7 +301,7 @@ class Status:
     accepted. ``head`` is the last digest of ledger and journal. ``unreadable`` is what the last complete scan could not
     read. ``contents`` is how much content is kept; ``None`` if none is. ``controls`` are the failed controls, then
     those that work again. ``configuration_file`` is ``None`` if none was read; ``database`` is the file, or the URL
-    without its password.
+    without its password. ``selftest`` is the last one.
     """
 
     host: str
@@ -316,3 +317,4 @@ class Status:
     controls: tuple[ControlFailure, ...] = ()
     configuration_file: str | None = None
     database: str = ""
+    selftest: Selftest | None = None

@@ -70,6 +70,7 @@ class Found:
 
     Each change of each scan is a finding of its own in ``diff``. ``is_first``: the first of the scans is the baseline.
     ``is_complete``: one of them looked at all monitored files. ``standing`` says what is still not as it should be.
+    ``selftest`` has the numbers of changes that a selftest made itself, and that were proven to be its own.
     """
 
     diff: Diff
@@ -79,6 +80,7 @@ class Found:
     is_first: bool = False
     is_complete: bool = True
     standing: tuple[str, ...] = ()
+    selftest: frozenset[int] = frozenset()
 
 
 def messages(found: Found, wanted: Wanted, make_id: Callable[..., str]) -> list[NewMessage]:
@@ -210,10 +212,11 @@ def _of_sets(found: Found, sets: Sequence[ChangeSet], wanted: Wanted, *, alone: 
         return None
     words = [*_counted(rows), *problems]
     kind = MessageKind.CHANGES if rows else MessageKind.PROBLEMS
-    document = _base(found, kind, ", ".join(words))
+    is_selftest = bool(rows) and not problems and all(row.finding.change.id in found.selftest for row in rows)
+    document = _base(found, kind, ", ".join(["a selftest"] if is_selftest else words))
     urgent = [row for row in rows if row.rank.stands_out] or rows
     severities = [SEVERITIES.index(row.finding.severity or _UNCOVERED) for row in urgent]
-    document["severity"] = SEVERITIES[max(severities)] if severities else "high"
+    document["severity"] = "low" if is_selftest else SEVERITIES[max(severities)] if severities else "high"
     document["summary"] = _summary(rows)
     left = wanted.max_changes
     document["more_sets"] = len(sets[_MOST_SETS:])

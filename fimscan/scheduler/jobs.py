@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fimscan.config import Config
 from fimscan.model import MissedCause, MissedRuns
-from fimscan.store import missed_runs
+from fimscan.store import missed_runs, selftests
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from fimscan.timing import Missed, Timetable, host_share, missed, parse_timetable
@@ -17,7 +17,7 @@ GRACE_S = 60  # a run that begins this late is on time
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something that runs by a timetable: ``full`` scans, ``scan`` and reading the ``audit`` log."""
+    """Something that runs by a timetable: ``full`` scans, ``scan``, reading the ``audit`` log, and ``selftest``."""
 
     name: str
     table: Timetable
@@ -27,7 +27,9 @@ def jobs_of(config: Config, *, with_audit: bool, identity: str) -> tuple[Job, ..
     """Return the jobs of a configuration. A full scan comes first: it is also a scan, so both at once run once."""
     schedule = config.schedule
     jitter, share = schedule.jitter_s, host_share(identity)
-    names = {"full": schedule.full, "scan": schedule.scan, **({"audit": schedule.audit} if with_audit else {})}
+    names = {"full": schedule.full, "scan": schedule.scan}
+    names |= {"audit": schedule.audit} if with_audit else {}
+    names |= {"selftest": schedule.selftest} if schedule.selftest else {}
     return tuple(Job(name, parse_timetable(text, jitter=jitter, share=share)) for name, text in names.items())
 
 
@@ -39,7 +41,11 @@ def last_done(database: Database, job: Job, now: float) -> float | None:
     if job.name == "audit":
         return None  # reading what is new is cheap: it is due at each start
     with database.read() as session:
-        time_ns = scan_store.last_done_ns(session, full=job.name == "full")
+        if job.name == "selftest":
+            last = selftests.last(session)
+            time_ns = None if last is None else last.started_ns
+        else:
+            time_ns = scan_store.last_done_ns(session, full=job.name == "full")
     return None if time_ns is None or time_ns / _NS > now + GRACE_S else time_ns / _NS
 
 

@@ -23,7 +23,9 @@ from fimscan.pipeline import AuditSource, Live, ScanResult, run_scan
 from fimscan.pipeline.audit.reading import AuditReader
 from fimscan.pipeline.audit.witness import Witness
 from fimscan.pipeline.controls import record as controls
+from fimscan.pipeline.metrics.expose import Server, TextFile
 from fimscan.pipeline.outputs.delivery import Notifier
+from fimscan.pipeline.selftest.run import run_selftest
 from fimscan.scan.scanner import Progress
 from fimscan.scheduler.jobs import (
     Job,
@@ -149,6 +151,9 @@ class Scheduler(Generic[Setup]):
         self._triggers: dict[str, Trigger] = {}
         self._tried: dict[str, float] = {}  # by job: when it was last run, with success or not
         self._accounted: dict[str, float] = {}  # by job: up to when missed occurrences are stored
+        self._textfile = TextFile(database, config)
+        self._server = Server(database, config)
+        self._unwritten = ""  # why metrics could not be written last
         self._leaving = threading.Event()
         # Held during a scan, a reading of the log, or a live look.
         self._busy = threading.Lock()
@@ -190,6 +195,8 @@ class Scheduler(Generic[Setup]):
                 self._complain(problem)
         self._engine.start()
         self._notifier.start()
+        if (unserved := self._server.start()) is not None:
+            self._complain(unserved)
         status = self.status()
         self._started(status)
         self._manager.ready(status)
@@ -200,6 +207,7 @@ class Scheduler(Generic[Setup]):
                 self._manager.stopping()
             self._engine.shutdown(wait=True)
             self._notifier.stop()
+            self._server.stop()
             if self._live is not None:
                 self._live.close()
             if self._witness is not None:
@@ -269,7 +277,7 @@ class Scheduler(Generic[Setup]):
         for job in self._jobs:
             self._account(job)
             self._triggers[job.name] = trigger = Trigger(job.table, self._due(job))
-            work = self.read_audit if job.name == "audit" else self.scan
+            work = {"audit": self.read_audit, "selftest": self.selftest}.get(job.name, self.scan)
             self._engine.add_job(work, trigger, args=[job], id=job.name, name=job.name, replace_existing=True)
 
     def _due(self, job: Job) -> float:
@@ -338,6 +346,7 @@ class Scheduler(Generic[Setup]):
                 )
                 controls.after_scan(self._database, self._config, self._source, result)
             self._report(result)
+            self._write_metrics()
 
         self._attempt(work, is_job=True)
 
@@ -357,8 +366,28 @@ class Scheduler(Generic[Setup]):
                 self._complain(problem)
             controls.after_reading(self._database, self._config, self._source)
             self._report_controls()
+            self._write_metrics()
 
         self._attempt(work)
+
+    def selftest(self, job: Job) -> None:
+        """Run one selftest. What failed is reported as a control."""
+
+        def work() -> None:
+            self._account(job)
+            self._tried[job.name] = self._now()
+            run_selftest(self._database, self._config, self._source, reader=self._reader)
+            self._report_controls()
+            self._write_metrics()
+
+        self._attempt(work, is_job=True)
+
+    def _write_metrics(self) -> None:
+        """Write the metrics; a problem is told once, until there is another one."""
+        problem = self._textfile.write() or ""
+        if problem and problem != self._unwritten:
+            self._complain(problem)
+        self._unwritten = problem
 
     def look(self) -> None:
         """Read the log and take live looks, unless another job is running."""

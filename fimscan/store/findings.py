@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from fimscan.fast_values import maker
 from fimscan.model import Attribution, Breach, Change, ChangeKind, FileState, Finding, ScanStatus, Window
@@ -150,6 +150,17 @@ def one_finding(session: Session, change_id: int) -> Finding | None:
     """The finding of a change, by its number."""
     query = _finished_changes(session).where(schema.change.c.id == change_id)
     return next(iter(_findings(session, query)), None)
+
+
+def count_by_verdict(session: Session) -> dict[str, int]:
+    """How many changes of finished scans are stored, by verdict."""
+    table, scan = schema.change, schema.scan
+    query = (
+        select(table.c.verdict, func.count())
+        .join(scan, scan.c.id == table.c.scan_id)
+        .where(table.c.host_id == session.host_id, scan.c.status == ScanStatus.FINISHED.value)
+    )
+    return {verdict: int(count) for verdict, count in session.execute(query.group_by(table.c.verdict))}
 
 
 def _finished_changes(session: Session) -> Any:

@@ -54,6 +54,7 @@ class Cause(StrEnum):
     PLAN = "plan"
     MISSED = "missed"
     CONTROL = "control"
+    SELFTEST = "selftest"
     AUDIT = "audit"
     OPEN = "open"  # not closed yet
     UPGRADE = "upgrade"  # the rows that were older than the journal, as they were at the upgrade

@@ -39,6 +39,12 @@ def accounted_ns(session: Session, job: str) -> int | None:
     return found
 
 
+def totals(session: Session) -> dict[str, int]:
+    """How many runs were missed, by job."""
+    query = select(_table.c.job, func.sum(_table.c.runs)).where(_table.c.host_id == session.host_id)
+    return {job: int(count) for job, count in session.execute(query.group_by(_table.c.job))}
+
+
 def latest(session: Session, count: int) -> tuple[MissedRuns, ...]:
     """The newest missed runs, oldest first."""
     query = select(_table).where(_table.c.host_id == session.host_id).order_by(_table.c.id.desc()).limit(count)

@@ -192,6 +192,16 @@ def listing(session: Session, limit: int, *states: MessageState) -> list[OutboxM
     return _load(session, which, limit=limit, newest=True)
 
 
+def since_scan(session: Session, output: str, scan: int) -> list[OutboxMessage]:
+    """The messages to an output that are about a scan or a later one, with their bodies."""
+    return _load(session, (_table.c.output == output) & (_table.c.scan_id >= scan), bodies=True)
+
+
+def by_number(session: Session, numbers: Sequence[int]) -> list[OutboxMessage]:
+    """Messages by their numbers, without bodies."""
+    return _load(session, _table.c.id.in_(numbers))
+
+
 def last_delivered_ns(session: Session, output: str) -> int | None:
     """When a message was last delivered to an output."""
     query = select(func.max(_table.c.done_ns)).where(

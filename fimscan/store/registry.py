@@ -268,3 +268,10 @@ class Subject(IntEnum):
         others=("message", "output", "kind", "scan_id", "state", "made_ns", "digest"),
         later=("done_ns",),
     )
+    SELFTEST = Numbered(
+        29,
+        "selftest {}",
+        schema.selftest,
+        "id",
+        ("id", "started_ns", "finished_ns", "passed", "path", "pid", "exe", "scan", "steps"),
+    )

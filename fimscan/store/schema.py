@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0018"
+SCHEMA_REVISION = "0019"
 
 metadata = MetaData(
     naming_convention={
@@ -418,6 +418,23 @@ missed_run = Table(
     Column("last_ns", BigInteger, nullable=False),
     Column("runs", BigInteger, nullable=False),
     Column("noted_ns", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Selftests (Selftest). ``steps`` is a JSON list of [step, state, detail, seconds, output].
+selftest = Table(
+    "selftest",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("started_ns", BigInteger, nullable=False),
+    Column("finished_ns", BigInteger, nullable=False),
+    Column("passed", Boolean, nullable=False),
+    Column("path", LargeBinary),
+    Column("pid", BigInteger),
+    Column("exe", LargeBinary),
+    Column("scan", BigInteger),
+    Column("steps", Text, nullable=False),
     sqlite_autoincrement=True,
 )
 

@@ -35,6 +35,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(remedies, "_ROOT_PATH", str(tmp_path / "sbin"))
+    monkeypatch.setattr(remedies, "_SYSTEMD", str(tmp_path))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     install(tmp_path / "bin/fimscan")
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "bin/fimscan")])
@@ -84,6 +85,15 @@ def test_auditd_that_is_installed_and_stopped_is_only_started(programs: Path) ->
     assert completed(remedy) == "dnf install audit && systemctl enable --now auditd"
     install(programs / "sbin/augenrules")
     assert completed(remedy) == "systemctl enable --now auditd"
+
+
+def test_auditd_is_started_without_systemd(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container: by its init script, or as a program."""
+    monkeypatch.setattr(remedies, "_SYSTEMD", str(programs / "none"))
+    install(programs / "sbin/augenrules")
+    assert completed("systemctl enable --now auditd") == "auditd"
+    service = install(programs / "sbin/service")
+    assert completed("systemctl start auditd  # or x") == f"{service} auditd start  # or x"
 
 
 def test_paths_and_words_are_not_taken_for_commands(programs: Path) -> None:

@@ -82,6 +82,8 @@ def test_every_document_validates_against_its_schema(cli: Cli, reread: str) -> N
         found |= printed(cli, "explain-path", str(path), *json_form)
     found |= printed(cli, "status", *json_form) | printed(cli, "status", "--vouched", *json_form)
     found |= printed(cli, "doctor", *json_form)
+    cli.write_config(f"{output}[audit]\nenabled = false\n", watch=f'reread = "{reread}"')
+    found |= printed(cli, "scan", *json_form) | printed(cli, "selftest", *json_form)
     found |= printed(cli, "audit", "events", str(LOG), *json_form)
     found |= printed(cli, "audit", "events", str(LOG), *lines)
     found |= printed(cli, "verify", "--db", *json_form)

@@ -35,7 +35,11 @@ from fimscan.model import (
     Role,
     Scan,
     ScanStatus,
+    Selftest,
+    SelftestStep,
     SettingChange,
+    StepResult,
+    StepState,
     Unreadable,
     UnreadableReason,
     Verdict,
@@ -170,6 +174,14 @@ def make_input(**other: object) -> BundleInput:
             make_finding(17, ALICE, verdict=Verdict.CONFIRMED),
             make_finding(18, ALICE, DAEMON, verdict=Verdict.CONTESTED),
             make_finding(19, verdict=Verdict.UNATTRIBUTED, reason=Reason.NO_EVENT),
+        ),
+        "selftests": (
+            Selftest(
+                id=1,
+                started_ns=START,
+                finished_ns=START + 10**9,
+                steps=(StepResult(step=SelftestStep.PREPARED, state=StepState.PASSED, detail="made"),),
+            ),
         ),
         "failures": (
             ControlFailure(

@@ -35,6 +35,10 @@ from fimscan.model import (
     GapReason,
     Scan,
     ScanStatus,
+    Selftest,
+    SelftestStep,
+    StepResult,
+    StepState,
     Unreadable,
     UnreadableReason,
 )
@@ -159,7 +163,7 @@ def test_audit_logs_are_claimed_only_when_watched(built: Callable[..., dict[str,
 def test_every_table_names_the_host(bundle: Path) -> None:
     """Each row of each CSV file begins with the host, so that files of several hosts can be put together."""
     tables = {name: table(content) for name, content in members(bundle).items() if name.endswith(".csv")}
-    assert len(tables) == 10
+    assert len(tables) == 11
     for rows in tables.values():
         assert rows
         assert {row["host"] for row in rows} == {"web1.example.com"}
@@ -328,7 +332,7 @@ def test_the_readme_reports_the_largest_gap_and_broken_chains(
 def test_the_readme_lists_files_and_requirements_that_are_not_covered(bundle: Path) -> None:
     """It names the files that this version does not make, and the requirements that no tool can show."""
     text = members(bundle)["00-README.txt"].decode()
-    for name in ("01-report.html", "03-hosts.csv", "10-alerts.csv", "16-selftest.csv", "11.6.1", "Root"):
+    for name in ("01-report.html", "03-hosts.csv", "10-alerts.csv", "15-retention.csv", "11.6.1", "Root"):
         assert name in text
 
 
@@ -579,6 +583,19 @@ def test_the_staging_place_is_the_outputs(
     monkeypatch.setattr("fimscan.evidence.bundle.Staged", recording)
     build_bundle(bundle_input(), key, tmp_path / "x.zip")
     assert set(places) == {os.path.realpath(tmp_path)}
+
+
+def test_selftests_are_in_the_bundle(built: Callable[..., dict[str, bytes]]) -> None:
+    """A row for each step, with what the receiver answered."""
+    steps = (
+        StepResult(step=SelftestStep.DETECTED, state=StepState.PASSED, detail="added", seconds=0.25),
+        StepResult(step=SelftestStep.DELIVERED, state=StepState.FAILED, detail="=refused", output="mail"),
+    )
+    one = Selftest(id=3, started_ns=START, finished_ns=START + 10**9, path=b"/etc/c\xff", pid=7, steps=steps)
+    detected, delivered = table(built(selftests=[one])["16-selftest.csv"])
+    assert (detected["passed"], detected["path"], detected["seconds"]) == ("no", "/etc/c\\xff", "0.250")
+    assert (delivered["output"], delivered["state"], delivered["seconds"]) == ("mail", "failed", "")
+    assert delivered["detail"] == "'=refused"
 
 
 def test_failures_of_controls_are_in_the_bundle(built: Callable[..., dict[str, bytes]]) -> None:

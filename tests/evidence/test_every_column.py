@@ -19,8 +19,9 @@ from fimscan.model import (
     MissedRuns,
     NewMessage,
     Reviewer,
+    Selftest,
 )
-from fimscan.store import controls, integrity, journal, missed_runs, outbox, plans, row_digests, schema
+from fimscan.store import controls, integrity, journal, missed_runs, outbox, plans, row_digests, schema, selftests
 from fimscan.store.database import Database
 from fimscan.store.registry import Noted, Subject
 from fimscan.store.session import Session
@@ -99,6 +100,7 @@ def _fill(database: Database) -> None:
         controls.add(session, [failure])
         missed = MissedRuns(job="scan", cause=MissedCause.DOWN, first_ns=now, last_ns=now, count=1, noted_ns=now)
         missed_runs.add(session, missed)
+        selftests.add(session, Selftest(started_ns=now, finished_ns=now))
         message = NewMessage(id="m", kind=MessageKind.CHANGES, scan=None, urgent=True, body=b"content")
         outbox.add(session, "mail", [message], now)
         session.execute(schema.in_effect.insert().values(scan_id=1, path=b"/p", detail="{}"))

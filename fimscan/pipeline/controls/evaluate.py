@@ -22,6 +22,7 @@ from fimscan.model import (
     GapReason,
     NoticeKind,
     Reconfiguration,
+    Selftest,
     Symptom,
 )
 from fimscan.pipeline.controls.facts import AuditFacts, ScanFacts, Space, UnreadFiles
@@ -39,7 +40,7 @@ _ENOUGH = 3, 2  # a full disk is mended when half as much again is free: no mess
 _MOST_RULES = 3  # shown
 
 AUDITING, DAEMON, LOG, EVENTS, EXCLUDING = "auditing", "auditd", "audit log", "events", "rules"
-_SCANS, _DATABASE, _CLOCK = "scans", "database", "clock"
+_SCANS, _DATABASE, _CLOCK, _SELFTEST = "scans", "database", "clock", "selftest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,7 @@ _REMEDIES = {
     ControlKind.CLOCK: "the clock runs on from the new time",
     ControlKind.DISK: "there is room again",
     ControlKind.CONFIGURATION: "the new configuration is in use",
+    ControlKind.SELFTEST: "a selftest has passed",
 }
 
 
@@ -338,6 +340,17 @@ def _interval(seconds: int) -> str:
         if seconds >= unit and seconds % unit == 0:
             return f"{seconds // unit} {name}" if seconds > unit else name.removesuffix("s")
     return f"{seconds} seconds"
+
+
+def selftest_symptom(selftest: Selftest) -> Symptom | None:
+    """A selftest that failed; that lasts until one passes."""
+    if selftest.has_passed:
+        return None
+    first, *others = selftest.failed
+    more = f" (and {len(others)} more)" if others else ""
+    where = f" (output {first.output})" if first.output is not None else ""
+    cause = f"not {first.step}{where}: {first.detail.partition('; ')[0]}{more}"  # without the advice
+    return Symptom(kind=ControlKind.SELFTEST, subject=_SELFTEST, start_ns=selftest.started_ns, cause=cause)
 
 
 def unread_symptoms(files: Mapping[str, UnreadFiles], now_ns: int) -> Iterator[Symptom]:

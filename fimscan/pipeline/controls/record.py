@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from fimscan.config import Config, Output
 from fimscan.errors import FimscanError, InterruptedScanError, LockedError, StoreError
-from fimscan.model import ControlFailure, ControlKind, ControlReport, Symptom
+from fimscan.model import ControlFailure, ControlKind, ControlReport, Selftest, Symptom
 from fimscan.pipeline.audit.reading import AuditSource
 from fimscan.pipeline.controls import evaluate, observe
 from fimscan.pipeline.result import ScanResult
@@ -87,6 +87,12 @@ def after_reading(
     if facts is not None:
         found = [*evaluate.audit_symptoms(facts), *evaluate.clock_symptoms(facts)]
         _store(database, found, _OF_AUDIT)
+
+
+def after_selftest(database: Database, selftest: Selftest) -> None:
+    """Store that a selftest failed, or that one passed again."""
+    symptom = evaluate.selftest_symptom(selftest)
+    _store(database, [] if symptom is None else [symptom], (ControlKind.SELFTEST,))
 
 
 @contextmanager

@@ -123,7 +123,7 @@ class Live:
     def is_in_scope(self) -> bool:
         """Whether the last complete scan covered what is configured now; otherwise a file may only seem new."""
         with self._database.read() as session:
-            return self._has_scope_of(session, scan_store.last_full(session))
+            return has_scope_of(session, self._plan.config, scan_store.last_full(session))
 
     # ----------------------------------------------------------------------------------------------------------------
 
@@ -183,21 +183,11 @@ class Live:
             scan_store.interrupt_unfinished(session)
             scan = scan_store.last_full(session)
             known = self._full.scan
-            if scan is None or not self._has_scope_of(session, scan):
+            if scan is None or not has_scope_of(session, self._plan.config, scan):
                 return None
             if known is None or known.id != scan.id:
                 self._full = FullReading.load(session)
         return self._full
-
-    def _has_scope_of(self, session: Session, scan: Scan | None) -> bool:
-        if scan is None:
-            return False
-        config = self._plan.config
-        if scan.config_digest == config.digest:
-            return True
-        text = scan_store.configuration_text(session, scan.config_digest)
-        then = None if text is None else Config.from_canonical(text)
-        return then is not None and (then.watch, then.scan.cross_mounts) == (config.watch, config.scan.cross_mounts)
 
     @contextmanager
     def _resting(self, until: str) -> Iterator[None]:
@@ -215,3 +205,14 @@ class Live:
             if kind not in self._reported:
                 self._reported.add(kind)
                 yield problem
+
+
+def has_scope_of(session: Session, config: Config, scan: Scan | None) -> bool:
+    """Whether a scan covered what ``config`` covers."""
+    if scan is None:
+        return False
+    if scan.config_digest == config.digest:
+        return True
+    text = scan_store.configuration_text(session, scan.config_digest)
+    then = None if text is None else Config.from_canonical(text)
+    return then is not None and (then.watch, then.scan.cross_mounts) == (config.watch, config.scan.cross_mounts)

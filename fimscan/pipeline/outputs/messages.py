@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fimscan.config import Config
 from fimscan.grouping import Facts
@@ -39,17 +40,23 @@ _LONGEST_SETTLING_NS = 60 * _NS
 _MOST_SCANS = 200  # whose changes are grouped together
 
 
-def make_messages(database: Database, config: Config, *, settled_before_ns: int | None = None) -> list[str]:
+def make_messages(
+    database: Database, config: Config, *, settled_before_ns: int | None = None, selftest: frozenset[int] = frozenset()
+) -> list[str]:
     """Make the messages of all scans that have none yet; return what has to be said about it.
 
-    ``settled_before_ns``: wait while a scan is newer than this, because more may belong to the same change sets, but
-    not for more than a minute.
+    Args:
+        database: the store.
+        config: the outputs.
+        settled_before_ns: wait while a scan is newer than this, because more may belong to the same change sets, but
+            not for more than a minute.
+        selftest: the numbers of changes that a selftest made itself, which messages about nothing else say.
     """
     with database.read() as session:
         waiting = outbox.scans(session)
     is_settled = settled_before_ns is None or _is_settled([row.made_ns for row in waiting], settled_before_ns)
     for rows in _by_scans(waiting) if is_settled else ():
-        _make(database, config, rows)
+        _make(database, config, rows, selftest)
     return [text for output in config.output if (text := _enforce(database, Limits.of(config), output.name))]
 
 
@@ -70,7 +77,9 @@ def _by_scans(waiting: Sequence[OutboxMessage]) -> list[list[OutboxMessage]]:
     return [[row for row in waiting if row.scan in part] for part in parts]
 
 
-def _make(database: Database, config: Config, rows: Sequence[OutboxMessage]) -> None:
+def _make(
+    database: Database, config: Config, rows: Sequence[OutboxMessage], selftest: frozenset[int] = frozenset()
+) -> None:
     outputs = {output.name: output for output in config.output}
     by_scans: dict[tuple[int, ...], list[str]] = {}
     for name in {row.output for row in rows}:
@@ -80,6 +89,7 @@ def _make(database: Database, config: Config, rows: Sequence[OutboxMessage]) -> 
     for scans, names in by_scans.items():
         chosen = [outputs[name] for name in names if name in outputs]
         found = found_by(database, config, scans, standing=any(output.all_is_well for output in chosen))
+        found = found and replace(found, selftest=selftest)
         for name in names:
             # An output that is no longer configured gets nothing.
             wanted = wanted_of(outputs[name]) if name in outputs else None

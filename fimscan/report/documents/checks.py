@@ -18,6 +18,7 @@ def checks_document(checks: Sequence[Check]) -> dict[str, Any]:
         "severity": bad.value,
         "checks": [
             {
+                "id": check.id,
                 "check": check.name,
                 "ok": check.ok,
                 "severity": check.severity.value,

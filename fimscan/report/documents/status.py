@@ -11,6 +11,7 @@ from fimscan.report.documents.configuration import reconfiguration_document
 from fimscan.report.documents.controls import control_documents
 from fimscan.report.documents.dispositions import decision_fields
 from fimscan.report.documents.parts import optional_time, text_fields, unreadable_document
+from fimscan.report.documents.selftest import selftest_object
 
 
 def status_document(status: Status, *, now_ns: int, fresh_ns: int) -> dict[str, Any]:
@@ -33,6 +34,7 @@ def status_document(status: Status, *, now_ns: int, fresh_ns: int) -> dict[str, 
         "database": json_text(status.database),
         "contents": None if status.contents is None else _contents(status.contents),
         "controls": control_documents(status.controls),
+        "selftest": None if status.selftest is None else selftest_object(status.selftest),
     }
 
 

@@ -9,7 +9,7 @@ from fimscan.attribution import Need, covers
 from fimscan.audit import Rule, excluded_records, suppressing, watched_by
 from fimscan.model import AuditRule, Check, CheckSeverity
 from fimscan.paths import is_within
-from fimscan.pipeline.health.checks import note, ok, warning
+from fimscan.pipeline.health.checks import graded, note, ok, warning
 from fimscan.pipeline.health.coverage.facts import BootRules, Facts, Watched
 from fimscan.pipeline.health.remedies import commented
 from fimscan.report.display import minute_text, show
@@ -61,32 +61,25 @@ def _coverage(facts: Facts, *, locked: bool) -> Iterator[Check]:
             continue
         shown = show(place.path)
         if place in replaced:
-            yield Check(
-                name=_RULES,
-                severity=_severity(blind, possible),
-                detail=f"{shown}: is another directory than at scan {place.replaced_since} (replaced, or mounted over),"
-                " and rules were not loaded since: they still apply to the old one, whatever auditctl -l shows",
-                remedy=_REBOOT if locked else "augenrules --load",
+            detail = (
+                f"{shown}: is another directory than at scan {place.replaced_since} (replaced, or mounted over),"
+                " and rules were not loaded since: they still apply to the old one, whatever auditctl -l shows"
             )
+            remedy = _REBOOT if locked else "augenrules --load"
+            yield graded(_RULES, _severity(blind, possible), detail, remedy)
         elif not place.can_have_rules:
             detail = f"{shown}: neither it nor its directory exists, so the kernel refuses rules for it"
             later = "after you created or mounted it; or fix path in [[watch]]"
             yield warning(_RULES, detail, commented(_install(locked=locked), later))
         elif not place.usable and place in blind:
             detail = f"{shown}: auditctl accepts no such path (white space, control characters, not UTF-8)"
-            yield Check(
-                name=_RULES, severity=_severity(blind, possible), detail=detail, remedy="watch a directory above it"
-            )
+            yield graded(_RULES, _severity(blind, possible), detail, "watch a directory above it")
         else:
             remedy = _install(locked=locked, on_disk=covers(at_boot, place.within, _ALL))
             absent = "" if place.exists else " (it does not exist; a rule would report its creation)"
             detail = f"{shown}: {_lack(facts.kernel.rules, place.within)}{absent}"
-            yield Check(
-                name=_RULES,
-                severity=_severity(blind, possible) if place in blind else CheckSeverity.WARNING,
-                detail=detail,
-                remedy=remedy,
-            )
+            bad = _severity(blind, possible) if place in blind else CheckSeverity.WARNING
+            yield graded(_RULES, bad, detail, remedy)
 
 
 def _severity(blind: Sequence[Watched], possible: Sequence[Watched]) -> CheckSeverity:
@@ -179,7 +172,7 @@ def _suppression(rule: Rule, facts: Facts, *, locked: bool) -> Check:
         remedy = f"remove it from /etc/audit/rules.d, then {_REBOOT}"
     elif rule.filter == "task":
         remedy = commented(remedy, "and restart the processes that were started meanwhile")
-    return Check(name="suppressed", severity=bad, detail=f"{what}: {rule.text}", remedy=remedy)
+    return graded("suppressed", bad, f"{what}: {rule.text}", remedy)
 
 
 def _deletion(rule: Rule) -> str:

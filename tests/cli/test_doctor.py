@@ -1,0 +1,125 @@
+"""``fimscan doctor``: what it checks beside audit, and its document for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from fimscan.config import parse_config
+from fimscan.model import ControlFailure, ControlKind
+from fimscan.pipeline.controls import checks as control_checks
+from fimscan.pipeline.controls import observe
+from fimscan.pipeline.controls.facts import Space
+from fimscan.pipeline.health import started
+from fimscan.store import controls as control_store
+from fimscan.store.database import Database
+from tests.conftest import Cli
+
+DAY_NS = 86400 * 10**9
+
+
+def found(cli: Cli) -> dict[str, list[dict[str, str]]]:
+    """The checks by id."""
+    checks: dict[str, list[dict[str, str]]] = {}
+    for check in json.loads(cli("doctor", "--format", "json").stdout)["checks"]:
+        checks.setdefault(check["id"], []).append(check)
+    return checks
+
+
+def test_without_a_configuration_programs_get_a_document(cli: Cli) -> None:
+    """With the remedy; the exit code stays that of the error."""
+    cli.config.unlink()
+    document = json.loads(cli("doctor", "--format", "json", code=17).stdout)
+    assert [check["id"] for check in document["checks"]] == ["configuration.file"]
+    cli.config.write_text("[watch]\n")
+    document = json.loads(cli("doctor", "--format", "json", code=17).stdout)
+    assert "[[watch]]" in document["checks"][0]["detail"] and not document["ok"]
+
+
+def test_a_host_without_a_baseline_is_led_to_one(cli: Cli) -> None:
+    (check,) = found(cli)["database.open"]
+    assert f"--config {cli.config} scan  #" in check["remedy"]
+    cli.scan()
+    assert found(cli)["database.open"][0]["severity"] == "ok"
+
+
+def test_failed_controls_and_a_clock_that_was_set_are_checks(cli: Cli) -> None:
+    """Each failure with what ends it. A clock that jumped long ago is none."""
+    cli.scan()
+    assert found(cli)["controls.failed"][0]["severity"] == "ok"
+    now = time.time_ns()
+    failures = [
+        ControlFailure(kind=ControlKind.SCAN, subject="scans", start_ns=now, detected_ns=now, cause="it failed"),
+        *(
+            ControlFailure(
+                kind=ControlKind.CLOCK, subject="clock", start_ns=at, end_ns=at, detected_ns=at, cause=f"set {at}"
+            )
+            for at in (now - 8 * DAY_NS, now - DAY_NS)
+        ),
+    ]
+    database = Database(f"sqlite:///{cli.database}", host=os.uname().nodename)
+    with database.begin() as session:
+        control_store.add(session, failures)
+    database.close()
+    checks = found(cli)
+    (failed,) = checks["controls.failed"]
+    assert failed["severity"] == "warning" and "it failed" in failed["detail"] and " scan  #" in failed["remedy"]
+    clock = [check["detail"] for check in checks["clock.set"]]
+    assert any(f"set {now - DAY_NS}" in text for text in clock)
+    assert not any("times in the last seven days" in text for text in clock)
+
+
+def test_a_secret_that_others_can_read_is_critical(cli: Cli) -> None:
+    cli.scan()
+    assert found(cli)["files.trusted"][0]["severity"] == "ok"
+    key = cli.root / "key.pem"
+    key.write_text("secret")
+    key.chmod(0o644)
+    (check,) = found(cli)["files.trusted"]
+    assert check["severity"] == "critical" and check["remedy"].endswith(f"chmod 600 {key}")
+
+
+def test_a_full_disk_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As the control has it, before the next scan finds it."""
+    space = Space(path="/var/lib/x y", free=1 << 20, total=1 << 34, free_inodes=10**6, inodes=10**6)
+    monkeypatch.setattr(observe, "spaces", lambda *_: [space])
+    config = parse_config('[[watch]]\npath = "/x"\n')
+    with_disk = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    by_id = {check.id: check for check in control_checks.control_checks(config, with_disk)}
+    with_disk.close()
+    assert "1 MB of 16,384 MB" in by_id["disk.space"].detail
+    assert by_id["disk.space"].remedy.startswith("du -xm '/var/lib/x y' | sort -n | tail  # ")
+
+
+@pytest.mark.parametrize(
+    ("line", "severity"),
+    [
+        ("*/30 * * * * root fimscan --config /x scan --trigger cron", "ok"),
+        ("# */30 * * * * root fimscan scan", "warning"),
+        ("0 1 * * * root fimscan status", "warning"),
+    ],
+)
+def test_what_starts_scans(cli: Cli, monkeypatch: pytest.MonkeyPatch, line: str, severity: str) -> None:
+    """A cron job, an enabled unit, or what started the scans of the last time. A comment starts nothing."""
+    cli.scan()
+    (cli.root / "cron").write_text(f"MAILTO=root\n{line}\n")
+    monkeypatch.setattr(started, "_CRON_FILES", (str(cli.root / "cron"),))
+    monkeypatch.setattr(started, "_WANTS", str(cli.root / "*.wants"))
+    config = parse_config(cli.config.read_text())
+    database = Database(f"sqlite:///{cli.database}", host=os.uname().nodename)
+    (check,) = started.started_checks(config, database)
+    assert check.severity == severity
+    (cli.root / "multi-user.target.wants").mkdir()
+    (cli.root / "multi-user.target.wants/fimscan.service").symlink_to("/nowhere")
+    (check,) = started.started_checks(config, database)
+    assert check.severity == "ok" and (severity == "ok" or "fimscan.service" in check.detail or "cron" in check.detail)
+    (cli.root / "multi-user.target.wants/fimscan.service").unlink()
+    (cli.root / "cron").unlink()
+    cli("scan", "--no-audit", "--trigger", "cron", code=0)
+    (check,) = started.started_checks(config, database)
+    database.close()
+    assert check.severity == "ok" and "by cron" in check.detail

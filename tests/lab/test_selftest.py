@@ -1,0 +1,127 @@
+"""``fimscan selftest`` with a real auditd: a known change is followed to its receivers, and a broken link is found."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from demo import auditd
+from tests.lab.ground import Installation, installed
+
+pytestmark = pytest.mark.audit
+
+OUTPUTS = """
+[[output]]
+name = "all"
+type = "file"
+format = "json"
+path = "{elsewhere}/all.json"
+[[output]]
+name = "alarms"
+type = "file"
+format = "json"
+verdicts = ["unattributed"]
+path = "{elsewhere}/alarms.json"
+"""
+FAILED = 26
+
+
+@pytest.fixture
+def host(audit_log: str) -> Iterator[tuple[Installation, list[str]]]:
+    """A host with a baseline, two receivers, and the rules of its own."""
+    with installed(audit_log, OUTPUTS) as (made, rules):
+        (made.watched / "file").write_text("old\n")
+        made.run("scan")
+        yield made, rules
+
+
+def run(made: Installation, code: int = 0) -> dict[str, dict[str, Any]]:
+    """The steps of a selftest, by name; those of outputs by name and output."""
+    done = made.run("selftest", "--format", "json", codes=(code,))
+    document = json.loads(done.stdout)
+    assert document["passed"] is (code == 0)
+    steps = {" ".join(filter(None, (item["step"], item["output"]))): item for item in document["steps"]}
+    return {"": document, **steps}
+
+
+def received(made: Installation, name: str) -> list[dict[str, Any]]:
+    path = made.elsewhere / f"{name}.json"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_a_known_change_is_followed_to_the_receivers(host: tuple[Installation, list[str]]) -> None:
+    """Detected, attributed to exactly its process, alerted and acknowledged; afterwards nothing is left of it."""
+    made, _ = host
+    before = len(received(made, "all"))
+    steps = run(made)
+    assert {item["state"] for name, item in steps.items() if name} == {"passed"}
+    assert f"confirmed: pid {steps['']['pid']}, {steps['']['exe']}" == steps["attributed"]["detail"]
+    assert steps[""]["exe"] == os.path.realpath("/proc/self/exe")
+    timed = [steps[name]["seconds"] for name in ("detected", "attributed", "alerted all", "delivered all")]
+    assert all(0 < one <= other for one, other in pairwise(timed))
+    assert sorted(path.name for path in made.watched.iterdir()) == ["file"]
+
+    (message,) = received(made, "all")[before:]
+    assert message["subject"].split(": ")[1].startswith("a selftest") and message["severity"] == "low"
+    listed = [(row["kind"], row["path"]) for item in message["sets"] for row in item["listed"]]
+    assert sorted(listed) == [("added", steps[""]["path"]), ("removed", steps[""]["path"])]
+    (test,) = [one for one in received(made, "alarms") if one["kind"] == "test"]
+    assert "selftest" in test["subject"]
+
+    # It came and went: no report has it, the history of its path has both changes.
+    assert made.run("scan").stdout == b""
+    assert json.loads(made.run("diff", "--format", "json").stdout)["changes"] == []
+    history = made.run("diff", "--history", "--path", steps[""]["path"], codes=tuple(range(8))).stdout.decode()
+    assert "added" in history and "removed" in history
+    assert "Last selftest passed" in made.run("status").stdout.decode()
+
+
+def test_removed_rules_fail_it_and_are_told(host: tuple[Installation, list[str]]) -> None:
+    """As a control, once, with the reason that any change would get; the next one that passes ends it."""
+    made, rules = host
+    auditd.remove_rules(rules)
+    rules[:] = []
+    steps = run(made, FAILED)
+    assert steps["detected"]["state"] == "passed"
+    assert steps["attributed"]["state"] == "failed"
+    assert "likely" in steps["attributed"]["detail"] or "unattributed" in steps["attributed"]["detail"]
+    assert list(made.watched.iterdir()) == [made.watched / "file"]
+    # The change is no selftest of ours for the receivers: nothing proves that it is.
+    assert not any("a selftest" in one["subject"] for one in received(made, "all") if one["kind"] == "changes")
+    told = [one["problems"] for one in received(made, "all") if one["kind"] == "problems"]
+    assert any("Control failed (selftest)" in text for problems in told for text in problems)
+    assert "Control failed (selftest)" in made.run("status").stdout.decode()
+    check = made.run("doctor", "--format", "json", codes=(1, 2)).stdout
+    (last,) = [item for item in json.loads(check)["checks"] if item["id"] == "selftest.last"]
+    assert last["severity"] == "warning" and last["remedy"]
+
+    rules[:] = auditd.load_rules(made.run("audit", "rules").stdout.decode())
+    made.run("scan", codes=tuple(range(8)))
+    run(made)
+    assert "Control failed for a while (selftest)" in made.run("status").stdout.decode()
+
+
+def test_a_receiver_that_fails_is_named(host: tuple[Installation, list[str]]) -> None:
+    """With what it said; the others are acknowledged."""
+    made, _ = host
+    (made.elsewhere / "all.json").unlink(missing_ok=True)
+    (made.elsewhere / "all.json").mkdir()
+    steps = run(made, FAILED)
+    assert steps["alerted all"]["state"] == "passed"
+    assert steps["delivered all"]["state"] == "failed" and "directory" in steps["delivered all"]["detail"].lower()
+    assert steps["delivered alarms"]["state"] == "passed"
+
+
+def test_it_goes_wrong_honestly(host: tuple[Installation, list[str]]) -> None:
+    """No place for the file, and no scan with this configuration."""
+    made, _ = host
+    text = made.config.read_text()
+    made.config.write_text(f'{text}[selftest]\npath = "{made.elsewhere}"\n')
+    assert "is not monitored" in run(made, FAILED)["prepared"]["detail"]
+    made.config.write_text(f'{text}[[watch]]\npath = "{made.elsewhere}"\n')
+    assert "run 'fimscan scan'" in run(made, FAILED)["prepared"]["detail"]
