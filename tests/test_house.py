@@ -25,6 +25,7 @@ FLOORS = (
     ("store", "outputs"),
     ("pipeline",),
     ("evidence",),
+    ("upkeep",),
     ("scheduler",),
     ("cli",),
     ("__main__",),

@@ -82,24 +82,21 @@ class Settings:
 
         ``adopt`` takes over the records of another host (:mod:`fimscan.store.hosts`).
         """
+        database = self.opened_database(create=create, writing=create or writing, adopt=adopt)
+        try:
+            yield database
+        finally:
+            database.close()
+
+    def opened_database(self, *, create: bool = False, writing: bool = False, adopt: str | None = None) -> Database:
+        """Open the database for a caller that closes it."""
         from fimscan.linux.host import this_host
         from fimscan.store.database import Database
 
         url = self.url()
         if self.verbose:
             _note_once(f"database: {without_password(url)}")
-        database = Database(
-            url,
-            host=this_host(),
-            create=create,
-            writing=create or writing,
-            adopt=adopt,
-            directory=STATE_DIRECTORY,
-        )
-        try:
-            yield database
-        finally:
-            database.close()
+        return Database(url, host=this_host(), create=create, writing=writing, adopt=adopt, directory=STATE_DIRECTORY)
 
 
 def packaged_finding(database: Database, finding: Finding, settings: Settings) -> Finding:

@@ -107,11 +107,12 @@ def verify(  # noqa: PLR0913  # one argument for each option
     else:
         with settings.database() as database:
             found = verify_database(database, scan=scan, every_scan=every_scan, head=head)
-    _print(found, form, is_signed=not of_database, is_known=fingerprint is not None)
+    print_verification(found, form, is_signed=not of_database, is_known=fingerprint is not None)
     return 0 if found.ok else VerificationError.exit_code
 
 
-def _print(found: VerifyReport, form: str, *, is_signed: bool, is_known: bool) -> None:
+def print_verification(found: VerifyReport, form: str, *, is_signed: bool = False, is_known: bool = False) -> None:
+    """Print the checks of a bundle (``is_signed``) or of the database; ``is_known``: the signer's key was given."""
     if form == "json":
         write_document(verify_document(found.checks, fingerprint=found.fingerprint), sys.stdout)
         return

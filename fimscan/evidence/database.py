@@ -11,6 +11,7 @@ from itertools import chain, islice
 from fimscan.errors import StoreError, UsageError
 from fimscan.evidence.verify import VerifyReport
 from fimscan.model import Check, Scan
+from fimscan.report.display import size_text
 from fimscan.store import integrity, journal
 from fimscan.store import scans as scan_store
 from fimscan.store.contents import ContentFile, contents_file, permission_problem
@@ -22,7 +23,12 @@ _MOST_PROBLEMS = 20  # listed for one check; further ones are only counted
 
 
 def verify_database(
-    database: Database, *, scan: int | None = None, every_scan: bool = False, head: str | None = None
+    database: Database,
+    *,
+    scan: int | None = None,
+    every_scan: bool = False,
+    head: str | None = None,
+    quick: bool = False,
 ) -> VerifyReport:
     """Check this host's records.
 
@@ -31,6 +37,7 @@ def verify_database(
 
     Args:
         head: a head that was stored off-host (64 hex digits); it must be in one of the chains.
+        quick: check only the storage and the chains, not each row.
 
     Raises:
         UsageError: there is no finished scan with the number ``scan``, or ``head`` is not 64 hex digits.
@@ -39,12 +46,18 @@ def verify_database(
     if head is not None and (len(head) != 64 or set(head) - set("0123456789abcdef")):
         raise UsageError(f"--head {head}: a head has 64 hexadecimal digits; copy it from 'fimscan status'")
     with database.read() as session:
-        checks = tuple(_checks(session, database, scan, head, every_scan=every_scan))
+        checks = tuple(_checks(session, database, scan, head, every_scan=every_scan, quick=quick))
     return VerifyReport(checks=checks, fingerprint="")
 
 
 def _checks(
-    session: Session, database: Database, scan: int | None, head: str | None, *, every_scan: bool
+    session: Session,
+    database: Database,
+    scan: int | None,
+    head: str | None,
+    *,
+    every_scan: bool,
+    quick: bool = False,
 ) -> Iterator[Check]:
     yield _guarded("storage", integrity.storage(session), "SQLite finds no damage, and its indexes match its tables")
     try:
@@ -60,6 +73,9 @@ def _checks(
     yield from _chain(both, problems, _head(session))
     if head is not None:
         yield _known_head(both, head)
+    if quick:
+        yield _space(session)
+        return
     yield from _rows(session, both, chosen)
     yield from _contents(session, both.scans[-1], database.file)
 
@@ -82,6 +98,12 @@ def _chosen(finished: Sequence[Scan], scan: int | None, *, every_scan: bool) -> 
 def _chain(both: Replay, problems: Sequence[str], head: str | None) -> Iterable[Check]:
     detail = f"{len(both.scans)} finished scans and {both.count} journal entries, each linked to the one before"
     yield _check("chain", problems, f"{detail}; the head is {head}")
+
+
+def _space(session: Session) -> Check:
+    size, free = integrity.space(session)
+    unused = "" if free is None else f", {size_text(free)} of it free for new rows"
+    return Check.of("space", ok=True, detail=f"{size_text(size)}{unused}")
 
 
 def _known_head(both: Replay, head: str) -> Check:

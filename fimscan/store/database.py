@@ -65,6 +65,7 @@ class Database:
         writing: whether the caller writes. Otherwise the host is not added, and read access is enough.
         adopt: take over the records of another host, by its name; ``""`` if only one can be meant.
         directory: where id and head of the host are stored if the database is on a server.
+        as_copy: it is a file that nobody writes, and that stays as it is: nothing is created beside it.
 
     Raises:
         StoreError: with one line: what is wrong and what to do.
@@ -79,13 +80,14 @@ class Database:
         writing: bool = True,
         adopt: str | None = None,
         directory: str | None = None,
+        as_copy: bool = False,
     ) -> None:
         self.url = _parse_url(url)
         self._directory = directory
         _prepare_location(self.url, create=create)
         self.identity = self._identified(host)
         self._read_only = None
-        if self.file is not None and not writing and not is_writable(self.file):
+        if self.file is not None and not writing and (as_copy or not is_writable(self.file)):
             self._read_only = ReadOnlyFile(self.file)
         self.engine = _engine(self.url, self._read_only)
         self._writer = self.engine.execution_options(fimscan_writes=True)
@@ -192,16 +194,8 @@ class Database:
             with self._server_lock(deadline):
                 yield
             return
-        try:
-            descriptor = os.open(self.file + ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StoreError(f"cannot write the lock file {self.file}.lock: {error.strerror}") from error
-        try:
-            while not _is_taken(descriptor):
-                _wait_until(deadline)
+        with lock_of_file(self.file, deadline):
             yield
-        finally:
-            os.close(descriptor)
 
     @contextmanager
     def _server_lock(self, deadline: float) -> Iterator[None]:
@@ -271,7 +265,7 @@ class Database:
     def id_file(self) -> str | None:
         """Where the id of a host without a machine-id is recorded."""
         if self.file is not None:
-            return self.file + ".host-id"
+            return known_head.id_file(self.file)
         return None if self._directory is None else os.path.join(self._directory, "host-id")
 
     @property
@@ -339,6 +333,52 @@ class Database:
                 with suppress(IntegrityError), self._writer.begin() as connection:
                     return hosts.claim(connection, self.identity, shared=shared, name=self.name, adopt=adopt)
             raise StoreError(f"{self.name}: another process adds the host {self.host}; try again")
+
+
+@contextmanager
+def lock_of_file(path: str, deadline: float) -> Iterator[None]:
+    """Hold the writer lock of an SQLite file, which need not exist; ``deadline`` is of the monotonic clock.
+
+    Raises:
+        LockedError: another process still holds it then.
+    """
+    try:
+        descriptor = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"cannot write the lock file {path}.lock: {error.strerror}") from error
+    try:
+        while not _is_taken(descriptor):
+            _wait_until(deadline)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def file_of(url: str) -> str | None:
+    """The SQLite file that a URL names; ``None`` for a server or an in-memory database."""
+    return _sqlite_file(_parse_url(url))
+
+
+def name_of(url: str) -> str:
+    """The name of a database in messages: the file, or the URL without its password."""
+    return _name(_parse_url(url))
+
+
+def schema_revision(url: str) -> str | None:
+    """The revision of the schema as it is, without an upgrade; ``None`` if the database has no tables.
+
+    Raises:
+        StoreError: it is missing, or not a database of this or an earlier fimscan.
+    """
+    parsed = _parse_url(url)
+    _prepare_location(parsed, create=False)
+    path = _sqlite_file(parsed)
+    engine = _engine(parsed, ReadOnlyFile(path) if path is not None and not is_writable(path) else None)
+    try:
+        with store_errors(parsed):
+            return _known_revision(engine, parsed)
+    finally:
+        engine.dispose()
 
 
 def _is_taken(descriptor: int) -> bool:
@@ -539,6 +579,27 @@ def _bring_up_to_date(engine: Engine, writer: Engine | None, url: URL) -> None:
 
     Without ``writer`` nothing can be created or upgraded.
     """
+    revision = _known_revision(engine, url)
+    if revision == schema.SCHEMA_REVISION:
+        with engine.connect() as connection:
+            _require_none(defense.foreign_objects(connection), url)
+        return
+    if revision is None and engine.dialect.name == "sqlite" and writer is not None:
+        with writer.begin() as connection:
+            schema.create(connection)
+        return
+
+    from fimscan.store import migrate
+
+    if writer is None:
+        raise StoreError(f"{_name(url)} needs an upgrade; run 'fimscan status' once as a user who may write it")
+    migrate.upgrade(writer)
+    with engine.connect() as connection:
+        _require_none(defense.foreign_objects(connection), url)
+
+
+def _known_revision(engine: Engine, url: URL) -> str | None:
+    """The revision of the schema; ``None`` without tables. Raises an error for the database of another program."""
     with engine.connect() as connection:
         tables = set(inspect(connection).get_table_names())
         revision = None
@@ -546,28 +607,17 @@ def _bring_up_to_date(engine: Engine, writer: Engine | None, url: URL) -> None:
             # Before an upgrade the tables are others; but no version has triggers, which the upgrade would run.
             _require_none(defense.executable_objects(connection), url)
             revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
-        if revision == schema.SCHEMA_REVISION:
-            _require_none(defense.foreign_objects(connection), url)
-            return
-    if not tables and engine.dialect.name == "sqlite" and writer is not None:
-        with writer.begin() as connection:
-            schema.create(connection)
-        return
     if revision is None and tables:
         raise StoreError(f"{_name(url)} is a database of another program; set [database] url to a different one")
+    if revision not in (None, schema.SCHEMA_REVISION):
+        from fimscan.store import migrate
 
-    from fimscan.store import migrate
-
-    if revision is not None and revision not in migrate.known_revisions():
-        raise StoreError(
-            f"{_name(url)} was written by a newer fimscan (its schema is {revision}, the newest known here is "
-            f"{schema.SCHEMA_REVISION}); install that version"
-        )
-    if writer is None:
-        raise StoreError(f"{_name(url)} needs an upgrade; run 'fimscan status' once as a user who may write it")
-    migrate.upgrade(writer)
-    with engine.connect() as connection:
-        _require_none(defense.foreign_objects(connection), url)
+        if revision not in migrate.known_revisions():
+            raise StoreError(
+                f"{_name(url)} was written by a newer fimscan (its schema is {revision}, the newest known here is "
+                f"{schema.SCHEMA_REVISION}); install that version"
+            )
+    return revision
 
 
 def _schema_version(engine: Engine) -> int | None:

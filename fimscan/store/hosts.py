@@ -69,6 +69,13 @@ def recorded_id_of(connection: Connection, name: str) -> str | None:
     return next((identity for identity in found if identity and identity.startswith("recorded:")), None)
 
 
+def first_name_to_adopt(connection: Connection, host: HostIdentity, adopt: str, name: str) -> str:
+    """The first name of the records that ``claim`` with ``adopt`` would take over, or that are the host's already."""
+    records = _records(connection)
+    found = _matching(records, host, shared=False)
+    return (found or _chosen(records, host, adopt, name)).first_name
+
+
 def claim(connection: Connection, host: HostIdentity, *, shared: bool, name: str, adopt: str | None) -> int:
     """As :func:`find` in a transaction that may write: add a new host, store a new name, give old records an id.
 

@@ -43,6 +43,17 @@ def storage(session: Session) -> Iterator[str]:
         yield f"{count:,} rows of {show(table.encode())} refer to rows of {show(parent.encode())} that do not exist"
 
 
+def space(session: Session) -> tuple[int, int | None]:
+    """(size of the database, how much of that is free for new rows), in bytes; the latter only of SQLite."""
+    run = session.connection.exec_driver_sql
+    if session.connection.dialect.name != "sqlite":
+        return int(run("SELECT pg_database_size(current_database())").scalar_one()), None
+    size, pages, free = (
+        int(run(f"PRAGMA {name}").scalar_one()) for name in ("page_size", "page_count", "freelist_count")
+    )
+    return size * pages, size * free
+
+
 def replayed(session: Session) -> tuple[Replay, list[str]]:
     """Replay both chains; return them and their problems. Raises one of ``UNREADABLE`` if they cannot be read."""
     scans = scan_store.all_scans(session)

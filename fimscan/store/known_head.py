@@ -39,6 +39,11 @@ def head_file(database: str) -> str:
     return database + ".head"
 
 
+def id_file(database: str) -> str:
+    """The file beside an SQLite database with the id of a host that has no machine-id."""
+    return database + ".host-id"
+
+
 def read(path: str) -> KnownHead | None:
     """The head in a file; ``None`` if there is no file.
 

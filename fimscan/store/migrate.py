@@ -24,6 +24,12 @@ def known_revisions() -> set[str]:
     return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
 
 
+def steps_from(revision: str | None) -> list[tuple[str, str]]:
+    """The (revision, description) of each step from a revision to the newest one, oldest first."""
+    scripts = ScriptDirectory.from_config(_config()).iterate_revisions("head", revision or "base")
+    return [(script.revision, str(script.doc)) for script in scripts][::-1]
+
+
 def upgrade(engine: Engine) -> None:
     """Upgrade the database to the newest revision, in one transaction."""
     config = _config()

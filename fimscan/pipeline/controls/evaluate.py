@@ -72,13 +72,13 @@ def transitions(
         key = item.kind, item.subject
         if item.end_ns is None:
             if key not in still_open:
-                began.append(_failure(item, now_ns))
+                began.append(failure_of(item, now_ns))
         elif (failure := still_open.get(key)) is not None:
             # It began before this symptom, or with it. It has ended with it, unless it lasts.
             if key not in lasting:
                 ended.append(_ended(still_open.pop(key), max(item.end_ns, failure.start_ns)))
         elif not any(_is_same(item, failure) for failure in (*over, *began, *ended)):
-            began.append(_failure(item, now_ns))
+            began.append(failure_of(item, now_ns))
     ended += [
         _ended(failure, max(now_ns, failure.start_ns))
         for key, failure in still_open.items()
@@ -119,7 +119,8 @@ _REMEDIES = {
 }
 
 
-def _failure(item: Symptom, now_ns: int) -> ControlFailure:
+def failure_of(item: Symptom, now_ns: int) -> ControlFailure:
+    """The failure that begins with a symptom; it may be over already."""
     return ControlFailure(
         kind=item.kind,
         subject=item.subject,
@@ -371,6 +372,19 @@ def restored_symptom(*, head_ns: int, copy_ns: int, now_ns: int, scan: int, newe
     start_ns = min(copy_ns, head_ns)
     return Symptom(
         kind=ControlKind.DATABASE, subject=_DATABASE, start_ns=start_ns, end_ns=max(now_ns, start_ns), cause=cause
+    )
+
+
+def deliberately_restored_symptom(
+    *, what: str, lost: int | None, newest: int, copy_ns: int, head_ns: int | None, now_ns: int
+) -> Symptom:
+    """Somebody restored the database; ``what`` says who and from where, ``lost`` which reported scan is gone."""
+    gone = "nothing that was reported is lost"
+    if lost is not None:
+        gone = f"scan {lost} was reported, and its newest is scan {newest}; what was found and decided since is lost"
+    start_ns = min(filter(None, (copy_ns, head_ns, now_ns)))
+    return Symptom(
+        kind=ControlKind.DATABASE, subject=_DATABASE, start_ns=start_ns, end_ns=now_ns, cause=f"{what}; {gone}"
     )
 
 

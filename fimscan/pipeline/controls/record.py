@@ -56,6 +56,31 @@ def before_scan(database: Database) -> None:
     _store(database, [symptom], ())
 
 
+def record_restored(database: Database, what: str, lost: int | None, known: known_head.KnownHead | None) -> None:
+    """Store that somebody restored the database: a failure that is over, which the next scan reports.
+
+    Args:
+        database: the restored one.
+        what: who restored it, and from where.
+        lost: the reported scan that it does not have.
+        known: the head that was reported last.
+    """
+    now_ns = time.time_ns()
+    with database.begin() as session:
+        newest = scan_store.last_finished(session)
+        assert newest is not None, "a copy without a scan is not restored"
+        symptom = evaluate.deliberately_restored_symptom(
+            what=what,
+            lost=lost,
+            newest=newest.id,
+            copy_ns=newest.finished_ns or newest.started_ns,
+            head_ns=None if known is None else known.finished_ns,
+            now_ns=now_ns,
+        )
+        # Not compared with what is known: each restoration is told.
+        control_store.add(session, [evaluate.failure_of(symptom, now_ns)])
+
+
 def after_scan(database: Database, config: Config, source: AuditSource | None, result: ScanResult) -> None:
     """Evaluate all controls after a finished scan. Without ``source``, audit is not evaluated."""
     now_ns = time.time_ns()
