@@ -16,7 +16,8 @@ class Provenance:
     and owner, ``is_by_script`` if a maintainer script of a package made the change. ``proofs_disagree`` means that two
     proofs of one package differ: one may have been tampered with. ``manager_wrote_other`` is set if the package manager
     is known to have written content that is not the package's. ``not_being_installed`` is set if none of the owners was
-    being installed, configured or removed when the change happened; it is not set if that is unknown.
+    being installed, configured or removed when the change happened; it is not set if that is unknown. ``is_by_trigger``
+    is set if the program of a trigger made the file while, says dpkg's log, dpkg ran it.
     """
 
     shipped: PackageClass
@@ -27,6 +28,7 @@ class Provenance:
     proofs_disagree: bool = False
     manager_wrote_other: bool = False
     not_being_installed: bool = False
+    is_by_trigger: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

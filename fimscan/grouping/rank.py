@@ -77,6 +77,7 @@ class RankReason(StrEnum):
     TIMES_ONLY = "times-only"
     BACKUP = "backup-file"
     MAINTAINER_SCRIPT = "maintainer-script"
+    TRIGGER = "package-trigger"
     AS_SHIPPED = "as-shipped"
     PACKAGE_MANAGER = "by-package-manager"
 
@@ -344,6 +345,8 @@ def _signs_of_package(
         yield RankReason.MANAGER_WROTE_OTHER, True
     if provenance.is_by_script:
         yield RankReason.MAINTAINER_SCRIPT, False
+    if provenance.is_by_trigger:
+        yield RankReason.TRIGGER, False
     if provenance.not_being_installed and nature is Nature.CONTENT:
         # Configuration is edited, and scripts repair files. A package manager need not write this log (--log).
         is_ordinary = provenance.is_conffile or provenance.is_by_script or (excuse.manager and excuse.content)

@@ -128,6 +128,7 @@ def group(findings: Sequence[Finding], facts: Facts | None = None) -> Grouping:
     for index, finding in enumerate(findings):
         members.setdefault(_key(finding, trees), []).append(index)
     times = [_time(finding) for finding in findings]
+    _join_triggers(members, findings, times, facts)
     stretches = [part for indexes in members.values() for part in _stretches(indexes, times)]
     keys = [urgency(finding, found) for finding, found in zip(findings, ranks, strict=True)]
     for part in stretches:
@@ -173,6 +174,49 @@ def _key(finding: Finding, trees: Trees) -> object:
     return next(iter(nodes)) if len(nodes) == 1 else nodes
 
 
+def _join_triggers(
+    members: dict[object, list[int]], findings: Sequence[Finding], times: Sequence[int], facts: Facts
+) -> None:
+    """Move what triggers made to the set of the package manager of the same login that was at work then.
+
+    Without records of program starts, nothing else joins the two: between them are dpkg and a script, which themselves
+    touched no watched file.
+    """
+    made = [index for index, finding in enumerate(findings) if _is_by_trigger(finding, facts)]
+    if not made:
+        return
+    managers: dict[object, list[tuple[int, object]]] = {}
+    for key, indexes in members.items():
+        for index in indexes:
+            actors = findings[index].attribution.actors
+            if actors and all(map(programs.is_package_manager, actors)):
+                managers.setdefault(_login_of(actors), []).append((times[index], key))
+    moved: list[tuple[int, object]] = []
+    for index in made:
+        candidates = managers.get(_login_of(findings[index].attribution.actors), ())
+        near = [(abs(time - times[index]), repr(key), key) for time, key in candidates]
+        distance, _, key = min(near, default=(STRETCH_NS + 1, "", None))
+        if distance <= STRETCH_NS:
+            moved.append((index, key))
+    gone = {index for index, _ in moved}
+    for key in list(members):
+        members[key] = [index for index in members[key] if index not in gone]
+        if not members[key]:
+            del members[key]
+    for index, key in moved:
+        members[key].append(index)
+
+
+def _is_by_trigger(finding: Finding, facts: Facts) -> bool:
+    provenance = facts.provenance.get(finding.change.path)
+    is_one = len({actor.process for actor in finding.attribution.actors}) == 1
+    return is_one and provenance is not None and provenance.is_by_trigger
+
+
+def _login_of(actors: Sequence[Actor]) -> object:
+    return frozenset((actor.auid, actor.session) for actor in actors)
+
+
 def _time(finding: Finding) -> int:
     """When it happened: the latest system call of the named processes; else the end of the window."""
     times = [actor.time_ns for actor in finding.attribution.actors if actor.time_ns is not None]
@@ -206,7 +250,9 @@ def _backups_last(rows: list[RankedRow]) -> list[RankedRow]:
 
 
 def _change_set(number: int, rows: list[RankedRow], times: list[int], trees: Trees) -> ChangeSet:
-    first = rows[0].finding
+    # What a trigger made was put into the set of the package manager, which it is named after.
+    own = [row for row in rows if row.provenance is None or not row.provenance.is_by_trigger] or rows
+    first = own[0].finding
     if not first.attribution.actors:
         windows = [row.finding.change.window for row in rows]
         return ChangeSet(
@@ -223,7 +269,7 @@ def _change_set(number: int, rows: list[RankedRow], times: list[int], trees: Tre
     actors: dict[tuple[object, ...], Actor] = {}
     vias: set[bytes] = set()
     seen: dict[int, tuple[Top, int]] = {}
-    for row in rows:
+    for row in own:
         # The same process is at the top of most rows, as the same value.
         for top in {id(found): found for found in map(trees.top, row.finding.attribution.actors)}.values():
             seen[id(top)] = (top, seen.get(id(top), (top, 0))[1] + 1)

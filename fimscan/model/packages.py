@@ -70,6 +70,7 @@ class PackageFact(StrEnum):
     PROOFS_DISAGREE = "proofs-disagree"  # two proofs of one package differ: one may have been tampered with
     MODE_UNPROVED = "mode-unproved"  # rights that the proof does not cover: setuid, capabilities, writable by others
     MAINTAINER_SCRIPT = "maintainer-script"  # written by a package's script, so the content is unproved
+    TRIGGER = "trigger"  # made by the program of a trigger, while dpkg's log says that the trigger ran: unproved
     BEING_INSTALLED = "being-installed"  # an owner was being installed or configured in the window
     ALTERNATIVE = "alternative"  # a link of update-alternatives
     DIVERTED = "diverted"  # dpkg-divert moved a package's file away from, or to, this path

@@ -44,6 +44,16 @@ class DpkgActivity:
         is_covered = self._found.start is not None and self._found.start * _NS <= window.after_ns
         return False if is_covered else None
 
+    def was_at_work(self, name: str, moment_ns: int) -> bool:
+        """Whether dpkg ran a script or a trigger of a package, of any architecture, at that moment."""
+        prefix = os.fsencode(f"{name}:")
+        return any(
+            first * _NS - _SLACK_NS <= moment_ns <= last * _NS + _SLACK_NS
+            for owner, spans in self._found.spans.items()
+            if owner.startswith(prefix)
+            for first, last in spans
+        )
+
 
 def to_seconds(stamp: bytes) -> int | None:
     """A local time of dpkg's log in seconds since the epoch; ``None`` if it is no time."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fimscan.fast_values import replacer
-from fimscan.model import FileKind, FileState, PackageAnswer, PackageReason, PackageReport
+from fimscan.model import FileKind, FileState, PackageAnswer, PackageFact, PackageReason, PackageReport
 from fimscan.packages.activity import DpkgActivity
 from fimscan.packages.claims import Claim, Findings, PackageQuestion, Wanted
 from fimscan.packages.debs import Proofs
@@ -18,6 +18,7 @@ from fimscan.packages.known_md5 import KnownMd5
 from fimscan.packages.manifests import ManifestStore
 from fimscan.packages.python_record import PythonRecords
 from fimscan.packages.rpm import read_rpm, rpm_database
+from fimscan.packages.triggers import trigger_package
 from fimscan.paths import parent
 
 DEB_BUDGET = 64 * 1024 * 1024
@@ -128,13 +129,25 @@ def _answer(question: PackageQuestion, path: bytes, databases: _Databases, reade
     if claims and activity is not None and question.window is not None:
         claims = [_dated(claim, active=activity.was_active(claim.owner, question.window)) for claim in claims]
     directory = parent(path)
+    facts = [fact for found in findings for fact in found.facts.get(path, ())]
+    if activity is not None and not claims and _is_by_trigger(question, path, activity):
+        facts.append(PackageFact.TRIGGER)
     background = Background(
-        tuple([fact for found in findings for fact in found.facts.get(path, ())]),
+        tuple(facts),
         tuple([name for found in findings for name in found.directories.get(directory, ())]),
         common.reason,
         common.is_complete,
     )
     return judge(question, claims, reader.digests(question.state, path, claims), background)
+
+
+def _is_by_trigger(question: PackageQuestion, path: bytes, activity: DpkgActivity) -> bool:
+    """Whether a program that a trigger starts made a file of this trigger, while dpkg's log says that it ran."""
+    actors = [writer.actor for writer in question.writers]
+    package = trigger_package(actors, path)
+    return package is not None and all(
+        actor.time_ns is not None and activity.was_at_work(package, actor.time_ns) for actor in actors
+    )
 
 
 def _dated(claim: Claim, *, active: bool | None) -> Claim:

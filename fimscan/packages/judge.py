@@ -223,6 +223,8 @@ def _facts(
     kinds = {writer.kind for writer in writers}
     if WriterKind.SCRIPT in kinds:
         found.add(PackageFact.MAINTAINER_SCRIPT)
+    if kinds != {WriterKind.UNKNOWN}:
+        found.discard(PackageFact.TRIGGER)  # it is known what started the writers
     if WriterKind.MANAGER in kinds and not _CONTENT.isdisjoint(judged.differs):
         found.add(PackageFact.MANAGER_WROTE_OTHER)
     if judged.kind is PackageClass.AS_SHIPPED:

@@ -33,4 +33,5 @@ def provenance_of(answer: PackageAnswer) -> Provenance:
         proofs_disagree=PackageFact.PROOFS_DISAGREE in answer.facts,
         manager_wrote_other=PackageFact.MANAGER_WROTE_OTHER in answer.facts,
         not_being_installed=PackageFact.NOT_BEING_INSTALLED in answer.facts,
+        is_by_trigger=PackageFact.TRIGGER in answer.facts,
     )

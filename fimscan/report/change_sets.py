@@ -55,6 +55,7 @@ REASON_WORDS = {
     RankReason.TIMES_ONLY: "times only",
     RankReason.BACKUP: "backup of an account file",
     RankReason.MAINTAINER_SCRIPT: "by a maintainer script, so unproved",
+    RankReason.TRIGGER: "made by a trigger of dpkg, so unproved",
     RankReason.AS_SHIPPED: "as shipped",
     RankReason.PACKAGE_MANAGER: "by a package manager",
 }

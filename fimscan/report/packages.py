@@ -51,6 +51,7 @@ _FACTS = {
     PackageFact.PROOFS_DISAGREE: "",  # the reason says it
     PackageFact.MODE_UNPROVED: "mode, owner, ACL or capabilities give rights that this proof does not cover",
     PackageFact.MAINTAINER_SCRIPT: "written by a maintainer script, so unproved",
+    PackageFact.TRIGGER: "made by a trigger, says dpkg's log, so unproved",
     PackageFact.BEING_INSTALLED: "the package was being installed then",
     PackageFact.ALTERNATIVE: "a link of update-alternatives",
     PackageFact.DIVERTED: "diverted by dpkg-divert",
@@ -70,7 +71,7 @@ def package_words(answer: PackageAnswer | None) -> tuple[str, ...]:
     if answer is None or answer.reason in (PackageReason.NO_DATABASE, PackageReason.DIRECTORY):
         return ()
     is_quiet = answer.kind is PackageClass.UNOWNED and not answer.scripts and not answer.loud
-    if is_quiet and PackageFact.MAINTAINER_SCRIPT not in answer.facts:
+    if is_quiet and {PackageFact.MAINTAINER_SCRIPT, PackageFact.TRIGGER}.isdisjoint(answer.facts):
         return ()
     return (answer.kind.value.replace("-", " "), *_parts(answer))
 

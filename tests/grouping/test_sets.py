@@ -34,7 +34,7 @@ from fimscan.model import (
     Role,
     Verdict,
 )
-from tests.grouping.conftest import DPKG, apt_lineage, confirmed, facts, machine
+from tests.grouping.conftest import DPKG, HOUR, apt_lineage, confirmed, dpkg, facts, machine
 from tests.report.conftest import Make
 
 MAKE = Make()
@@ -69,6 +69,25 @@ def known(*lineages: tuple[Actor, Sequence[Actor]]) -> Facts:
 
 # --------------------------------------------------------------------------------------------------------------------
 # Trees
+
+
+@pytest.mark.parametrize(
+    ("session", "after_s", "expected"),
+    [(7, 20, sets_of("abc")), (8, 20, sets_of("ab", "c")), (7, 9000, sets_of("ab", "c"))],
+)
+def test_what_a_trigger_made_belongs_to_the_package_manager(
+    make: Make, session: int, after_s: int, expected: set[frozenset[bytes]]
+) -> None:
+    """Of the same login, at about the same time. The set is named after the manager, whatever order the rows have."""
+    ldconfig = child(make, 4321, 4320, b"/usr/sbin/ldconfig", session=session, after_s=HOUR + after_s)
+    rows = [by(make, b"/a", dpkg(make, 1)), by(make, b"/b", dpkg(make, 2)), by(make, b"/c", ldconfig)]
+    known = Facts(provenance={b"/c": Provenance(shipped=PackageClass.UNOWNED, is_by_trigger=True)})
+    for ordered in (rows, rows[::-1]):
+        grouping = group(ordered, known)
+        assert paths(grouping) == expected
+        assert [root.exe for root in grouping.sets[0].roots] == [b"/usr/bin/dpkg"]
+    (made,) = [row for row in grouping.rows if row.finding.change.path == b"/c"]
+    assert "package-trigger" in made.rank.reasons
 
 
 def test_children_of_one_unknown_parent_belong_together(make: Make) -> None:

@@ -7,13 +7,14 @@ import shutil
 import threading
 import time
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from fimscan.model import Digest, FileKind, PackageClass, PackageFact, PackageReason, Window
+from fimscan.model import Actor, Digest, FileKind, Lineage, PackageClass, PackageFact, PackageReason, Window
 from fimscan.packages import PackageQuestion
-from fimscan.report.packages import package_line
+from fimscan.report.packages import package_line, package_words
 from tests.packages.debian import Debian, run, told
 
 pytestmark = [
@@ -349,6 +350,40 @@ def test_what_dpkg_was_doing_then(system: Debian) -> None:
     log.unlink()
     asked = replace(question, window=Window(after_ns=later, before_ns=later + 1))
     assert system.report(questions=[asked]).answers[0].facts == ()
+
+
+@pytest.mark.parametrize(
+    ("exe", "path", "after_s", "above", "is_told"),
+    [
+        (b"/usr/sbin/ldconfig", "/etc/ld.so.cache", 0, None, True),
+        (b"/sbin/ldconfig.real", "/etc/ld.so.cache", 0, None, True),
+        (b"/usr/sbin/ldconfig", "/etc/ld.so.cache", 3600, None, False),
+        (b"/usr/sbin/ldconfig", "/etc/ld.so.preload", 0, None, False),
+        (b"/tmp/ldconfig", "/etc/ld.so.cache", 0, None, False),
+        # What started it is known, and was no trigger.
+        (b"/usr/sbin/ldconfig", "/etc/ld.so.cache", 0, Actor(pid=7, exe=b"/usr/bin/bash", ppid=1), False),
+    ],
+)
+def test_what_a_trigger_made_is_called_so(
+    system: Debian, exe: bytes, path: str, after_s: int, above: Actor | None, is_told: bool
+) -> None:
+    """Its own cache, by its own program, while the log has the trigger of its package: by a second more or less."""
+    system.install(system.build("tool", "1.0", FILES))
+    began = time.time_ns()
+    stamp = datetime.fromtimestamp(began // 10**9).strftime("%Y-%m-%d %H:%M:%S")  # noqa: DTZ006 - as dpkg writes it
+    with system.path("/var/log/dpkg.log").open("a") as log:
+        log.write(f"{stamp} trigproc libc-bin:amd64 2.36 <none>\n{stamp} status installed libc-bin:amd64 2.36\n")
+    system.path("/etc").mkdir(exist_ok=True)
+    system.path(path).write_text("cache")
+    (question,) = system.questions(path)
+    made = Actor(pid=9, ppid=8, exe=exe, time_ns=began + after_s * 10**9)
+    ancestors = () if above is None else (above,)
+    writer = Lineage(actor=made, ancestors=ancestors, unknown=8 if above is None else 1)
+    window = Window(after_ns=began, before_ns=began + 4000 * 10**9)
+    (answer,) = system.report(questions=[replace(question, writers=(writer,), window=window)]).answers
+    assert answer.kind == "unowned"
+    assert (PackageFact.TRIGGER in answer.facts) is is_told
+    assert ("made by a trigger, says dpkg's log, so unproved" in package_words(answer)) is is_told
 
 
 DAMAGES = {
