@@ -40,6 +40,7 @@ from fimscan.trust import make_private_directories, trust_problem
 _BUSY_SECONDS = 15
 _BUSY_STEP_MS = 200
 _LOCK_STEP_SECONDS = 0.05
+_CREATION_STEPS = 60  # of that length
 _ROOM_BYTES = 256 * 1024  # for the write-ahead log's index and a few pages of the log itself, with reserve
 _BUSY = "another fimscan scan is running on this database; wait until it has finished (see 'fimscan status')"
 # The advisory lock on PostgreSQL has two numbers: "fims", and the host's. So hosts can scan at the same time.
@@ -496,9 +497,20 @@ def _prepare_location(url: URL, *, create: bool) -> None:
         raise StoreError(f"{path} is a directory, not a database")
     elif not os.path.isfile(path):
         raise StoreError(f"{path} is a device or a pipe, not a database; set [database] url to a file")
-    elif os.path.getsize(path) == 0:
+    elif _stays_empty(path):
         # SQLite takes an empty file for an empty database: a truncated one would silently begin with a new baseline.
         raise StoreError(f"{path} is empty; restore it from a backup, or remove it to begin with a new baseline")
+
+
+def _stays_empty(path: str) -> bool:
+    """Whether a file is empty, and nothing is making a database of it at this moment."""
+    for _ in range(_CREATION_STEPS):
+        if os.path.getsize(path):
+            return False
+        if abs(time.time() - os.stat(path).st_mtime) > _CREATION_STEPS * _LOCK_STEP_SECONDS:
+            break
+        time.sleep(_LOCK_STEP_SECONDS)
+    return True
 
 
 def _require_first(path: str) -> None:

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fimscan.config import parse_config
-from fimscan.errors import InputError
+from fimscan.errors import InputError, StoreError
 from fimscan.model import (
     Actor,
     Attribution,
@@ -246,11 +247,8 @@ def test_the_schedule_runs_it(cli: Cli) -> None:
 
 
 def _last(cli: Cli) -> Selftest | None:
-    if not cli.database.exists():
-        return None
-    database = Database(f"sqlite:///{cli.database}", host=os.uname().nodename, create=False, writing=False)
-    try:
-        with database.read() as session:
+    with suppress(StoreError):  # it is being created
+        database = Database(f"sqlite:///{cli.database}", host=os.uname().nodename, create=False, writing=False)
+        with closing(database), database.read() as session:
             return selftests.last(session)
-    finally:
-        database.close()
+    return None
