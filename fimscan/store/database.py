@@ -10,13 +10,13 @@ import shlex
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import (
     ArgumentError,
@@ -217,13 +217,7 @@ class Database:
         The kernel (or the server) releases it when the process dies, for whatever reason.
         """
         if self.file is None:
-            engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-            with store_errors(self.url):
-                connection = engine.connect()
-                if connection.scalar(_TRY_LOCK, {"class": _OUTBOX_LOCK_CLASS, "host": self.host_id}):
-                    return connection.invalidate
-                connection.close()
-                return None
+            return self._try_server_lock({"class": _OUTBOX_LOCK_CLASS, "host": self.host_id})
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             descriptor = os.open(self.file + _OUTBOX_LOCK, flags, 0o600)
@@ -233,6 +227,16 @@ class Database:
             return partial(os.close, descriptor)
         os.close(descriptor)
         return None
+
+    def _try_server_lock(self, numbers: Mapping[str, int]) -> Callable[[], None] | None:
+        # A session of its own, which is closed to release the lock: the pool would keep the session, and so the lock.
+        engine = create_engine(self.url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        with store_errors(self.url):
+            connection = engine.connect()
+            if connection.scalar(_TRY_LOCK, numbers):
+                return connection.close
+            connection.close()
+            return None
 
     @property
     def _lock_numbers(self) -> dict[str, int]:

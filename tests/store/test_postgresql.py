@@ -107,6 +107,23 @@ def test_each_host_has_a_scan_lock_of_its_own(tmp_path: Path) -> None:
         database.close()
 
 
+def test_each_host_has_a_delivery_lock_of_its_own() -> None:
+    """One process delivers a host's messages; when it has released the lock, or is gone, another one does."""
+    first, again, other = (Database(str(URL), host=name) for name in ("one", "one", "other"))
+    release, elsewhere = first.try_outbox_lock(), other.try_outbox_lock()
+    assert release is not None and elsewhere is not None
+    assert again.try_outbox_lock() is None
+    release()
+    deadline = time.monotonic() + 30
+    while (taken := again.try_outbox_lock()) is None:  # the server notices a closed connection a moment later
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for done in (taken, elsewhere):
+        done()
+    for database in (first, again, other):
+        database.close()
+
+
 def test_hosts_with_one_configuration_begin_at_the_same_time(tmp_path: Path) -> None:
     """The configuration is stored once; whoever is second waits, and does not fail."""
     first, other = (Database(str(URL), host=name) for name in ("one", "other"))
