@@ -108,7 +108,7 @@ def test_links_are_replaced_by_where_they_lead() -> None:
     paths = {watch.path for watch in config_of("web", host).watch}
     assert {"/usr/bin", "/data/www"} <= paths and not paths & set(links)
     for directory in ("", "/usr/lib"):
-        evil = {"/opt": f'{directory}/x\n[[watch]]\npath = "/y"', "/usr/lib": "/usr/lib"}
+        evil = {"/opt": f'{directory}/\x01\n[[watch]]\npath = "/y"', "/usr/lib": "/usr/lib"}
         assert "/y" not in {watch.path for watch in config_of("web", Host(resolve=evil.get)).watch}
 
 
