@@ -7,10 +7,13 @@
 # make bench  compare the performance with other programs (LOG=FILE: a log of benchmarks/make_audit_log.py)
 # make install    install into /opt/fimscan, with a link in /usr/local/bin (root; PREFIX, DESTDIR); make uninstall
 # make deb    build a Debian package in dist
+# make lock   write the lock files in locks/ again: newest allowed versions, with digests
+# make audit-dependencies   check the locked libraries against known advisories; says "SKIPPED" without their service
 # make docs   generate docs/reference and docs/man, and build the site in build/site, which can be read offline
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What 'make run' monitors: make run WATCH=/usr/local
 WATCH ?= /etc
 CONFIG ?= fimscan.toml
@@ -29,7 +32,7 @@ INSTALL_ENV = DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) BINDIR=$(BINDIR) MANDIR=$(DATA
 # Optional libraries: make install EXTRAS=postgresql,zstd
 EXTRAS ?=
 
-.PHONY: run demo lab test lint bench docs wheel install uninstall deb clean
+.PHONY: run demo lab test lint bench docs wheel install uninstall deb lock audit-dependencies clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.installed
@@ -63,6 +66,16 @@ docs: $(VENV)/.developer
 	$(BIN)/python -m tools.make_reference
 	$(BIN)/python -m mkdocs build --quiet --strict
 
+lock: $(BIN)/python
+	$(PIP_INSTALL) uv
+	$(BIN)/python -m tools.lock_dependencies
+
+# pip-audit has an environment of its own: its libraries are not ours.
+audit-dependencies: $(BIN)/python
+	-[ -x build/pip-audit/bin/pip-audit ] || { $(PYTHON) -m venv build/pip-audit && \
+	  build/pip-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
+	$(BIN)/python -m tools.audit_dependencies build/pip-audit/bin/pip-audit
+
 wheel: $(VENV)/.developer
 	$(BIN)/python -m build --wheel
 
@@ -85,12 +98,14 @@ $(BIN)/python:
 	  || { echo "python3-venv is missing: apt-get install python3-venv (as root), then run make again"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+# Developers get the libraries that users get. What builds the editable package is not locked; see packaging/make_venv.
+$(VENV)/.installed: $(BIN)/python pyproject.toml locks/requirements.lock
+	$(PIP_INSTALL) --require-hashes --requirement locks/requirements.lock
+	$(PIP_INSTALL) --no-deps --editable .
 	@touch $@
 
 $(VENV)/.developer: $(VENV)/.installed pyproject.toml requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	$(PIP_INSTALL) --requirement requirements-dev.txt
 	@touch $@
 
 clean:

@@ -58,14 +58,18 @@ def sections(name: str, host: Host) -> list[Section]:
     """The watches of a profile, in their order."""
     table = load_profiles()
     digests = table["profile"][name].get("digests")
-    found: list[Section] = []
-    for watch in table["watch"]:
-        if not {name, _ALL} & set(watch["in"]):
-            continue
-        for path in _paths(watch["path"], host):
-            if path not in {section.path for section in found}:
-                found.append(_section(watch | ({"digests": digests} if digests else {}), path, name, host))
-    return found
+    watches = [
+        (watch | ({"digests": digests} if digests else {}), path, host.resolve(path))
+        for watch in table["watch"]
+        if {name, _ALL} & set(watch["in"])
+        for path in _paths(watch["path"], host)
+    ]
+    real = [path for _, path, target in watches if target == path]
+    found: dict[str, Section] = {}
+    for watch, path, target in watches:
+        section = _section(watch, path, target, name, real)
+        found.setdefault(section.path, section)
+    return list(found.values())
 
 
 def profile_text(name: str, host: Host) -> str:
@@ -91,23 +95,33 @@ def _paths(path: str, host: Host) -> Iterator[str]:
         yield path
 
 
-def _section(watch: Mapping[str, Any], path: str, name: str, host: Host) -> Section:
-    target = host.resolve(path)
-    is_absent, is_link = target is None, target not in (None, path)
-    is_comment = is_link or (is_absent and watch.get("absent", "comment") == "comment")
+def _section(watch: Mapping[str, Any], path: str, target: str | None, name: str, real: Sequence[str]) -> Section:
+    """One section. ``target`` is where the path leads; ``real`` are the watches of the profile that exist."""
     lines = _comment(watch["why"])
     if "stig" in watch and name == "stig":
         lines += _comment(watch["stig"])
-    if is_link:
-        lines += _comment(f"Here it leads to {target}, which has a section of its own or needs one.")
-    elif is_comment:
-        lines += _comment("It does not exist here. Take the # away when it does.")
-    elif is_absent:
-        lines += _comment("It does not exist here: its appearance will be reported.")
-    body = ["[[watch]]", f"path = {_toml(path)}", *_exclude(watch, name)]
+    is_comment, shown = False, path
+    if target is None:
+        is_comment = watch.get("absent", "comment") == "comment"
+        later = "Take the # away when it does." if is_comment else "Its appearance will be reported."
+        lines += _comment(f"It does not exist here. {later}")
+    elif target != path:
+        # A link that is monitored is not followed.
+        is_comment = any(target == other or target.startswith(f"{other}/") for other in real)
+        if is_comment:
+            lines += _comment(f"Here it leads to {_printable(target)}, which another section covers.")
+        else:
+            shown = target
+            lines += _comment(f"{_printable(path)} leads there.")
+    body = ["[[watch]]", f"path = {_toml(shown)}", *_exclude(watch, name)]
     body += [f"{key} = {_toml(watch[key])}" for key in _KEYS if key in watch]
     lines += [f"# {line}" for line in body] if is_comment else body
-    return Section(path=path, lines=tuple(lines), is_comment=is_comment)
+    return Section(path=path if is_comment else shown, lines=tuple(lines), is_comment=is_comment)
+
+
+def _printable(path: str) -> str:
+    """A path for a comment: a line end in it would end the comment."""
+    return path if path.isprintable() else ascii(path)
 
 
 def _exclude(watch: Mapping[str, Any], name: str) -> list[str]:

@@ -95,12 +95,21 @@ def test_each_line_has_a_reason() -> None:
     assert all("sha512" in watch.digests for watch in config_of("stig", EVERYTHING).watch)
 
 
-def test_a_link_is_a_comment_that_says_where_it_leads() -> None:
-    """A link that is monitored is not followed: the programs would not be."""
-    host = Host(resolve=lambda path: path.replace("/bin", "/usr/bin", 1) if path.startswith("/bin") else path)
-    (section,) = (one for one in sections("debian", host) if one.path == "/bin")
-    assert section.is_comment and "leads to /usr/bin" in " ".join(section.lines)
-    assert "/usr/bin" in {watch.path for watch in config_of("debian", host).watch}
+def test_links_are_replaced_by_where_they_lead() -> None:
+    """A link that is monitored is not followed: the programs would not be. What another section covers is a comment."""
+    links = {"/bin": "/usr/bin", "/var/www": "/data/www", "/etc/nginx": "/usr/lib/nginx"}
+    host = Host(resolve=lambda path: links.get(path, path))
+    found = {one.path: one for one in sections("web", host)}
+    assert found["/bin"].is_comment and "leads to /usr/bin, which another section covers" in " ".join(
+        found["/bin"].lines
+    )
+    assert found["/etc/nginx"].is_comment
+    assert not found["/data/www"].is_comment and "# /var/www leads there." in found["/data/www"].lines
+    paths = {watch.path for watch in config_of("web", host).watch}
+    assert {"/usr/bin", "/data/www"} <= paths and not paths & set(links)
+    for directory in ("", "/usr/lib"):
+        evil = {"/opt": f'{directory}/\x01\n[[watch]]\npath = "/y"', "/usr/lib": "/usr/lib"}
+        assert "/y" not in {watch.path for watch in config_of("web", Host(resolve=evil.get)).watch}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import click
 
 from fimscan.cli.context import Settings, note
 from fimscan.config import Config
-from fimscan.errors import OutputError
+from fimscan.errors import InputError, OutputError
 from fimscan.model import CheckSeverity, worst
 from fimscan.pipeline.audit import rule_install
 from fimscan.pipeline.audit.rule_install import Installation
@@ -70,10 +70,13 @@ def remove_rules(config: Config, wish: Wish) -> int:
     try:
         count = rule_install.remove_loaded(config)
     except OSError as error:
-        note(
+        problem = (
             f"cannot remove loaded rules: {error.strerror}; run as root. If they are locked (-e 2), they stay until the"
             " next boot"
         )
+        if plan.path is None:
+            raise InputError(problem) from error
+        note(problem)
         return _FAILED
     click.echo(f"Removed {plural(count, 'loaded rule')} with key {config.audit.key}. Rules of others stay as they are.")
     return 0

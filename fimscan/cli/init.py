@@ -104,7 +104,8 @@ def _detected() -> str | None:
 def _this_host() -> Host:
     """The paths and accounts of this host."""
     accounts = [one for one in pwd.getpwall() if os.path.basename(one.pw_shell) not in _NO_SHELLS]
-    homes = dict.fromkeys(one.pw_dir for one in accounts if one.pw_dir != "/" and os.path.isdir(one.pw_dir))
+    homes = dict.fromkeys(os.path.realpath(one.pw_dir) for one in accounts if os.path.isdir(one.pw_dir))
+    homes.pop("/", None)
     return Host(resolve=lambda path: os.path.realpath(path) if os.path.lexists(path) else None, homes=tuple(homes))
 
 

@@ -225,6 +225,9 @@ def test_doctor_says_what_waits(host: Host) -> None:
     assert severity == "warning"
     assert "log: 2 messages waiting since" in detail
     assert "No such file or directory" in detail
+    assert "fimscan.service has no network" in "".join(one.remedy for one in output_checks(host.config, host.database))
+    host.extra += "[outbox]\nseparate = true\n"
+    assert "enable --now fimscan-notify" in "".join(one.remedy for one in output_checks(host.config, host.database))
     with host.database.begin() as session:
         outbox.give_up(session, [one.number for one in host.stored()], time.time_ns(), "limits")
     assert found() == [("warning", "log: 2 messages given up in the last seven days")]

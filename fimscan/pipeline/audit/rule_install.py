@@ -237,7 +237,8 @@ def _place(
             objections.append(objection)
         elif not _has_keys(content, keys):
             objections.append(
-                f"{path} has rules with another key, so another configuration's: give [audit] key of that"
+                f"{path} has rules with another key: another configuration's, or [audit] key was changed. Remove it"
+                " with 'audit rules --remove' and that key, or give it a name of its own"
             )
     return path, content, tuple(objections)
 
