@@ -36,6 +36,7 @@ from fimscan.scheduler.jobs import (
 )
 from fimscan.scheduler.service import ServiceManager
 from fimscan.scheduler.trigger import Trigger
+from fimscan.signal_flag import SignalFlag
 from fimscan.store.database import Database
 from fimscan.timing import local_text, missed
 
@@ -65,8 +66,8 @@ class Control:
     """
 
     def __init__(self) -> None:
-        self.stop = threading.Event()
-        self.reload = threading.Event()
+        self.stop = SignalFlag()
+        self.reload = SignalFlag()
         self.number = signal.SIGTERM
 
     def install(self, *, hangup_stops: bool) -> None:

@@ -19,6 +19,7 @@ from fimscan.outputs.formats import content_type, render
 from fimscan.outputs.receivers.base import DeliveryError, Envelope, Receiver, RefusedError
 from fimscan.pipeline.outputs.messages import make_messages
 from fimscan.pipeline.outputs.settings import format_of, receiver_of
+from fimscan.signal_flag import SignalFlag
 from fimscan.store import outbox
 from fimscan.store.database import Database
 
@@ -54,7 +55,7 @@ class Deliverer:
         self._outputs = {output.name: output for output in config.output}
         self._running: dict[str, _Worker] = {}
         self._broken: dict[str, _Broken] = {}
-        self._stopped = threading.Event()
+        self._stopped = SignalFlag()
         self._guard = threading.Lock()
         self._active = 0  # workers that have not ended; while there are any, the lock is held
         self._release: Callable[[], None] | None = None
@@ -152,7 +153,7 @@ class _Worker(threading.Thread):
     """Delivers the messages of one output, oldest first, until none is due or the receiver cannot be reached."""
 
     def __init__(
-        self, database: Database, output: Output, stopped: threading.Event, ended: Callable[[], None], *, now: bool
+        self, database: Database, output: Output, stopped: SignalFlag, ended: Callable[[], None], *, now: bool
     ) -> None:
         super().__init__(name=f"output {output.name}", daemon=True)
         self.is_broken = False  # it ended with an error that is not stored with a message
@@ -342,7 +343,7 @@ class Notifier:
         self._config = config
         self._complain = complain
         self._alive = alive
-        self._stop = threading.Event()
+        self._stop = SignalFlag()
         self._thread = threading.Thread(target=self.follow, name="outputs", daemon=True)
         self._deliverer = Deliverer(database, config)
         self._elsewhere_since: float | None = None  # ``inf``: it was told
