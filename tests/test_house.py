@@ -38,7 +38,8 @@ INNER_FLOORS = {
         ("audit",),
         ("scan",),
         ("import_baseline", "history", "live", "health"),
-        ("controls", "outputs"),
+        ("controls",),
+        ("outputs",),
         ("__init__",),
     ),
 }
