@@ -15,6 +15,7 @@ from fimscan.cli.rereading import has_terminal, note_invalid, note_valid, read_a
 from fimscan.config import Config
 from fimscan.errors import ConfigError, UsageError
 from fimscan.model import MessageKind, MessageState
+from fimscan.pipeline.controls.record import after_delivery
 from fimscan.pipeline.outputs.delivery import Deliverer, Notifier, Outcome
 from fimscan.pipeline.outputs.messages import make_messages, notice_of
 from fimscan.report.documents.outbox import OutputState, outbox_document
@@ -65,6 +66,7 @@ def notify(  # one argument for each option
             if testing:
                 _add_tests(database, config, only)
             _deliver(database, config, only)
+            after_delivery(database, config)
         states = _states(database, config, only)
         _write(database, states, form, listing=listing)
     return int(any(state.usage.waiting for state in states) and not listing)

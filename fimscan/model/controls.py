@@ -15,7 +15,7 @@ class ControlKind(StrEnum):
     AUDIT = "audit"  # audit did not see everything: no rule, no daemon, events lost, log rotated away
     SCAN = "scan"  # a scan failed, was interrupted, or came too late
     UNREADABLE = "unreadable"  # files could not be read for long
-    OUTPUT = "output"  # findings could not be delivered: nothing raises this yet
+    OUTPUT = "output"  # messages to a receiver could not be delivered for long, or were given up
     DATABASE = "database"  # the database was restored from an older copy
     CLOCK = "clock"  # the clock was set
     DISK = "disk"  # a file system that fimscan or auditd writes to is nearly full

@@ -207,6 +207,9 @@ def _finish(
         sealed = scan_entry.seal(
             session, recorder, findings, opened, recorder.digest, tuple(problems), outputs=run.plan.config.output
         )
+        # They are loaded as they were stored; a user can make any number of changes.
+        findings.clear()
+        recorder.changes.clear()
         if previous is None:
             approval = Approval(accepted_ns=time.time_ns(), user="fimscan", reason="first scan")
             acceptance_store.accept_scan(session, scan_id, approval)

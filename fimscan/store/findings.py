@@ -33,27 +33,9 @@ def add_changes(session: Session, scan_id: int, findings: Sequence[Finding]) -> 
     if not findings:
         return
     ids = _version_ids(session, scan_id, {state.path for f in findings for state in f.change.sides})
-    rows = [
-        {
-            "scan_id": scan_id,
-            "host_id": session.host_id,
-            "kind": change.kind.value,
-            "path": change.path,
-            "moved_from": change.moved_from,
-            "before_version": ids.get((change.before.path, False)) if change.before else None,
-            "after_version": ids.get((change.after.path, True)) if change.after else None,
-            "changed": ",".join(change.changed),
-            "after_ns": change.window.after_ns,
-            "before_ns": change.window.before_ns,
-            "holders": codec.dump_holders(change.holders),
-            "breach": change.breach,
-            "verdict": finding.attribution.verdict.value,
-            "attribution": codec.dump_attribution(finding.attribution),
-        }
-        for finding in findings
-        for change in (finding.change,)
-    ]
-    session.execute(schema.change.insert(), rows)
+    for begin in range(0, len(findings), _MANY):  # a user can make any number of changes
+        rows = [_row(session, scan_id, finding, ids) for finding in findings[begin : begin + _MANY]]
+        session.execute(schema.change.insert(), rows)
     running = [
         {"scan_id": scan_id, "path": finding.change.path, "detail": codec.dump_in_effect(finding.in_effect)}
         for finding in findings
@@ -61,6 +43,26 @@ def add_changes(session: Session, scan_id: int, findings: Sequence[Finding]) -> 
     ]
     if running:
         session.execute(schema.in_effect.insert(), running)
+
+
+def _row(session: Session, scan_id: int, finding: Finding, ids: Mapping[tuple[bytes, bool], int]) -> dict[str, object]:
+    change = finding.change
+    return {
+        "scan_id": scan_id,
+        "host_id": session.host_id,
+        "kind": change.kind.value,
+        "path": change.path,
+        "moved_from": change.moved_from,
+        "before_version": ids.get((change.before.path, False)) if change.before else None,
+        "after_version": ids.get((change.after.path, True)) if change.after else None,
+        "changed": ",".join(change.changed),
+        "after_ns": change.window.after_ns,
+        "before_ns": change.window.before_ns,
+        "holders": codec.dump_holders(change.holders),
+        "breach": change.breach,
+        "verdict": finding.attribution.verdict.value,
+        "attribution": codec.dump_attribution(finding.attribution),
+    }
 
 
 def _version_ids(session: Session, scan_id: int, wanted: Collection[bytes]) -> dict[tuple[bytes, bool], int]:
@@ -104,6 +106,13 @@ def findings_between(
     table = schema.change
     query = _finished_changes(session).where(table.c.scan_id > start, table.c.scan_id <= end)
     return _findings(session, query.order_by(table.c.id), known)
+
+
+def has_any_between(session: Session, start: int, end: int) -> bool:
+    """Whether there is any finding of scans ``start`` < s <= ``end``."""
+    table = schema.change
+    query = _finished_changes(session).where(table.c.scan_id > start, table.c.scan_id <= end)
+    return session.execute(query.with_only_columns(table.c.id).limit(1)).first() is not None
 
 
 def findings_since(session: Session, time_ns: int) -> list[Finding]:
@@ -175,13 +184,16 @@ def _finished_changes(session: Session) -> Any:
 
 
 def _findings(session: Session, query: Any, known: Mapping[int, files.Version] | None = None) -> list[Finding]:
-    rows = [row for some in plain_rows(session, query, _MANY) for row in some]
     known = known or {}
-    ids = {number for row in rows for number in row[_VERSIONS]}
-    others = files.by_ids(session, [number for number in ids if number is not None and number not in known])
-    states = {number: version.state for number, version in (*known.items(), *others.items())}
     answers = codec.AttributionReader()
-    return [_finding(row, states, answers) for row in rows]
+    found = []
+    for rows in plain_rows(session, query, _MANY):
+        ids = {number for row in rows for number in row[_VERSIONS] if number is not None}
+        versions = files.by_ids(session, [number for number in ids if number not in known])
+        versions.update((number, known[number]) for number in ids if number in known)
+        states = {number: version.state for number, version in versions.items()}
+        found += [_finding(row, states, answers) for row in rows]
+    return found
 
 
 def _finding(row: Sequence[Any], states: Mapping[int, FileState], answers: codec.AttributionReader) -> Finding:

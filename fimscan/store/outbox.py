@@ -161,6 +161,12 @@ def usage(session: Session, output: str) -> OutboxUsage:
     return OutboxUsage(waiting=count, size=int(size), oldest_ns=oldest)
 
 
+def last_failure(session: Session, output: str) -> str:
+    """Why the last attempt to deliver a waiting message failed; empty if none was tried."""
+    query = select(_table.c.answer).where(_mine(session), _waiting(output), _table.c.tried_ns.is_not(None))
+    return session.scalar(query.order_by(_table.c.tried_ns.desc()).limit(1)) or ""
+
+
 def waiting_sizes(session: Session, output: str) -> list[tuple[int, int, int, bool]]:
     """(number, size, when made, whether urgent) of each waiting message, those to be given up first in front.
 

@@ -352,6 +352,44 @@ def test_a_control_that_fails_is_sent_once_and_so_is_its_end(host: Host) -> None
     assert problems(host.database) == []
 
 
+def test_an_output_that_fails_for_long_is_a_failed_control(host: Host) -> None:
+    """With start, end and cause, told by the other outputs; it ends when its messages are delivered."""
+    gone, other = host.root / "gone" / "out", host.root / "other"
+    host.extra = file_output(gone) + file_output(other, "other")
+    host.scan(a="1")
+    deliver_after_scan(host.database, host.config)
+    with record.report_once(host.database, host.config.output) as report:
+        assert not report.has_failed  # for a moment only
+    made_ns = host.stored(MessageState.WAITING)[0].made_ns - 7200 * 10**9
+    with host.database.begin() as session:
+        session.execute(sql("UPDATE outbox SET made_ns = made_ns - 7200000000000"))
+    deliver_after_scan(host.database, host.config)
+    with record.report_once(host.database, host.config.output) as report:
+        (failure,) = report.began
+    assert (failure.kind, failure.subject, failure.start_ns) == (ControlKind.OUTPUT, "log", made_ns)
+    assert "1 message waiting: " in failure.cause and "No such file or directory" in failure.cause
+    deliver_after_scan(host.database, host.config)
+    with record.report_once(host.database, host.config.output) as report:
+        assert (report.began, report.mended, len(report.failed)) == ((), (), 1)
+    (told,) = (one for one in lines(other) if one["kind"] == "problems")
+    assert "Control failed (output): log: 1 message waiting" in told["problems"][0]
+    gone.parent.mkdir()
+    deliver_after_scan(host.database, host.config)
+    with record.report_once(host.database, host.config.output) as report:
+        (failure,) = report.mended
+    assert failure.end_ns is not None and failure.end_ns > failure.start_ns
+
+
+def test_messages_that_were_given_up_are_a_failed_control(host: Host) -> None:
+    """At once, although what still waits is new."""
+    host.extra = file_output(host.root / "gone" / "out") + "[outbox]\nmax_messages = 10\n"
+    host.messages(12, "one")
+    deliver_after_scan(host.database, host.config)
+    with record.report_once(host.database) as report:
+        (failure,) = report.began
+    assert (failure.kind, failure.subject) == (ControlKind.OUTPUT, "log") and "given up" in failure.cause
+
+
 def test_a_scan_that_fails_is_sent(host: Host) -> None:
     """Once, although each further scan fails, too."""
     host.extra = file_output(host.root / "out")

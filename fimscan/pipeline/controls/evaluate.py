@@ -25,12 +25,14 @@ from fimscan.model import (
     Selftest,
     Symptom,
 )
-from fimscan.pipeline.controls.facts import AuditFacts, ScanFacts, Space, UnreadFiles
+from fimscan.pipeline.controls.facts import AuditFacts, ScanFacts, Space, Undelivered, UnreadFiles
 
 #: A clock is corrected by seconds when a host starts. More than this is a jump.
 CLOCK_STEP_NS = 10 * 10**9
 #: Files that could not be read for longer than this are a failed control.
 UNREAD_NS = 24 * 3600 * 10**9
+#: A message that waits for longer is one that cannot be delivered.
+UNDELIVERED_NS = 3600 * 10**9
 _LATE_FACTOR = 2  # a scan is late if more than this many intervals passed since the last one
 _LEAST_FREE = 1 << 30
 _LEAST_SHARE = 20  # of a small file system, less than a twentieth
@@ -110,7 +112,7 @@ _REMEDIES = {
     ControlKind.AUDIT: "audit sees everything again",
     ControlKind.SCAN: "a scan has finished",
     ControlKind.UNREADABLE: "the files can be read again, or are no longer monitored",
-    ControlKind.OUTPUT: "the output takes findings again",
+    ControlKind.OUTPUT: "its messages are delivered, or it is no longer configured",
     ControlKind.DATABASE: "the present head was stored",
     ControlKind.CLOCK: "the clock runs on from the new time",
     ControlKind.DISK: "there is room again",
@@ -402,6 +404,21 @@ def disk_symptoms(spaces: Iterable[Space], known: Iterable[ControlFailure], now_
         else:
             continue
         yield Symptom(kind=ControlKind.DISK, subject=space.path, start_ns=now_ns, cause=cause)
+
+
+def output_symptoms(outputs: Mapping[str, Undelivered], now_ns: int) -> Iterator[Symptom]:
+    """Outputs whose messages wait for long, or were given up since more waited than [outbox] allows."""
+    for name, found in outputs.items():
+        given_up = found.given_up and f"{_messages(found.given_up)} given up"
+        if not given_up and now_ns - found.since_ns <= UNDELIVERED_NS:
+            continue
+        what = [*([given_up] if given_up else []), f"{_messages(found.waiting)} waiting"]
+        cause = f"{', '.join(what)}: {found.answer or 'none was tried (does a fimscan run that delivers?)'}"
+        yield Symptom(kind=ControlKind.OUTPUT, subject=name, start_ns=min(found.since_ns, now_ns), cause=cause)
+
+
+def _messages(count: int) -> str:
+    return "1 message" if count == 1 else f"{count:,} messages"
 
 
 def weaker_symptoms(found: Iterable[Reconfiguration], now_ns: int) -> Iterator[Symptom]:

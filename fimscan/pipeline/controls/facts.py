@@ -60,6 +60,23 @@ class UnreadFiles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Undelivered:
+    """What waits for one output.
+
+    Attributes:
+        waiting: how many messages.
+        since_ns: when the oldest of them was made.
+        given_up: how many messages were given up since the receiver was last told of that.
+        answer: why the last attempt failed; empty if none was made.
+    """
+
+    waiting: int
+    since_ns: int
+    given_up: int = 0
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
     """A file system that fimscan or auditd writes to: bytes and inodes that are free, and all of them."""
 

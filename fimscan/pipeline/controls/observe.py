@@ -21,10 +21,11 @@ from fimscan.model import (
 )
 from fimscan.paths import innermost
 from fimscan.pipeline.audit.reading import AuditSource
-from fimscan.pipeline.controls.facts import AuditFacts, ScanFacts, Space, UnreadFiles
+from fimscan.pipeline.controls.facts import AuditFacts, ScanFacts, Space, Undelivered, UnreadFiles
 from fimscan.pipeline.health.coverage.gather import longest_wait
 from fimscan.report.display import show
 from fimscan.store import audit as audit_store
+from fimscan.store import outbox
 from fimscan.store import scans as scan_store
 from fimscan.store.contents import contents_file
 from fimscan.store.database import Database
@@ -118,6 +119,21 @@ def unread_files(config: Config, unreadable: Iterable[Unreadable]) -> dict[str, 
             example, since_ns = known.example, known.since_ns
         count = 1 if known is None else known.count + 1
         found[show(root)] = UnreadFiles(count=count, since_ns=since_ns, example=example)
+    return found
+
+
+def undelivered(session: Session, config: Config) -> dict[str, Undelivered]:
+    """What waits for each output; nothing where nothing waits."""
+    found = {}
+    for output in config.output:
+        usage = outbox.usage(session, output.name)
+        if usage.oldest_ns is not None:
+            found[output.name] = Undelivered(
+                waiting=usage.waiting,
+                since_ns=usage.oldest_ns,
+                given_up=outbox.count_given_up(session, output.name),
+                answer=show(outbox.last_failure(session, output.name)),
+            )
     return found
 
 

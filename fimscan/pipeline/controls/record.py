@@ -26,7 +26,10 @@ from fimscan.store.session import Session
 
 _OF_AUDIT = frozenset({ControlKind.AUDIT, ControlKind.CLOCK})
 _OF_SCANS = frozenset(
-    {ControlKind.SCAN, ControlKind.UNREADABLE, ControlKind.DISK, ControlKind.CONFIGURATION, ControlKind.DATABASE}
+    {
+        *(ControlKind.SCAN, ControlKind.UNREADABLE, ControlKind.DISK, ControlKind.CONFIGURATION),
+        *(ControlKind.DATABASE, ControlKind.OUTPUT),
+    }
 )
 
 
@@ -87,11 +90,13 @@ def after_scan(database: Database, config: Config, source: AuditSource | None, r
     with database.read() as session:
         facts = observe.scan_facts(session, config, result.scan)
         known = control_store.still_open(session)
+        undelivered = observe.undelivered(session, config)
     symptoms = [
         *evaluate.scan_symptoms(facts),
         *evaluate.unread_symptoms(observe.unread_files(config, result.diff.unreadable), now_ns),
         *evaluate.disk_symptoms(observe.spaces(database, config, source), known, now_ns),
         *evaluate.weaker_symptoms(result.diff.reconfigurations, now_ns),
+        *evaluate.output_symptoms(undelivered, now_ns),
     ]
     _store(database, symptoms, _OF_SCANS)
     after_reading(database, config, source, since_ns=facts.last_ns)
@@ -118,6 +123,13 @@ def after_selftest(database: Database, selftest: Selftest) -> None:
     """Store that a selftest failed, or that one passed again."""
     symptom = evaluate.selftest_symptom(selftest)
     _store(database, [] if symptom is None else [symptom], (ControlKind.SELFTEST,))
+
+
+def after_delivery(database: Database, config: Config) -> None:
+    """Evaluate the outputs after messages were delivered, or could not be."""
+    with database.read() as session:
+        undelivered = observe.undelivered(session, config)
+    _store(database, evaluate.output_symptoms(undelivered, time.time_ns()), {ControlKind.OUTPUT})
 
 
 @contextmanager

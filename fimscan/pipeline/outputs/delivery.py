@@ -17,6 +17,7 @@ from fimscan.errors import FimscanError
 from fimscan.model import OutboxMessage
 from fimscan.outputs.formats import content_type, render
 from fimscan.outputs.receivers.base import DeliveryError, Envelope, Receiver, RefusedError
+from fimscan.pipeline.controls.record import after_delivery
 from fimscan.pipeline.outputs.messages import make_messages
 from fimscan.pipeline.outputs.settings import format_of, receiver_of
 from fimscan.signal_flag import SignalFlag
@@ -31,6 +32,7 @@ _SETTLE_S = 5.0
 _MOST_DOUBLINGS = 10
 _LONG_ELSEWHERE_S = 60.0
 _STOP_S = 2.0
+_EVALUATE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,12 +304,14 @@ def deliver_after_scan(database: Database, config: Config) -> list[str]:
     try:
         said = make_messages(database, config)
         if config.outbox.separate:
+            after_delivery(database, config)
             return said
         deliverer = Deliverer(database, config)
         wait_s = config.outbox.scan_wait_s
         outcomes = deliverer.run(wait_s, now=True) or []
         deliverer.stop()
         outcomes += deliverer.record_hanging(wait_s)
+        after_delivery(database, config)
     except FimscanError as error:
         return [f"outputs: {error}"]
     except Exception as error:  # noqa: BLE001  # the scan is stored and reported; its result stands
@@ -346,6 +350,7 @@ class Notifier:
         self._stop = SignalFlag()
         self._thread = threading.Thread(target=self.follow, name="outputs", daemon=True)
         self._deliverer = Deliverer(database, config)
+        self._evaluate_at = 0.0
         self._elsewhere_since: float | None = None  # ``inf``: it was told
 
     def start(self) -> None:
@@ -373,6 +378,7 @@ class Notifier:
                 said = make_messages(self._database, self._config, settled_before_ns=settled_ns)
                 if is_delivering:
                     said += self._deliver()
+                self._evaluate()
                 last = ""
             except FimscanError as error:
                 said = [f"outputs: {error}"]
@@ -384,11 +390,19 @@ class Notifier:
                 last = text
             self._stop.wait(_POLL_S)
 
+    def _evaluate(self) -> None:
+        """Store now and then whether the outputs work."""
+        if time.monotonic() >= self._evaluate_at:
+            after_delivery(self._database, self._config)
+            self._evaluate_at = time.monotonic() + _EVALUATE_S
+
     def _deliver(self) -> list[str]:
         """Deliver; return what to say. That another process has the lock is told once, if it has it for long."""
         outcomes = self._deliverer.run(_POLL_S)
         if outcomes is not None:
             self._elsewhere_since = None
+            if any(outcome.delivered for outcome in outcomes):
+                self._evaluate_at = 0.0
             return news(outcomes)
         if self._elsewhere_since is None:
             self._elsewhere_since = time.monotonic()

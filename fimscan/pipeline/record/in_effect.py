@@ -52,7 +52,7 @@ def look_in_effect(changes: Iterable[Change], survey: Survey) -> dict[bytes, InE
 
 def with_in_effect(findings: Iterable[Finding], found: Mapping[bytes, InEffect]) -> list[Finding]:
     """The findings with what was found of each path."""
-    return [replace(one, in_effect=found.get(one.change.path)) for one in findings]
+    return [replace(one, in_effect=found[path]) if (path := one.change.path) in found else one for one in findings]
 
 
 def judge(subjects: Sequence[Subject], found: Sightings, own_pid: int | None = None) -> dict[bytes, InEffect]:
