@@ -56,7 +56,8 @@ class Proposal:
 
     ``states`` is ``None`` if it is everything as of ``scan``. ``left_out`` counts paths that were accepted since the
     report was shown, ``later`` changes that were found after the last report that the reviewer saw, ``withheld``
-    changes that are marked as violations. ``latest`` is the number of the last acceptance before this one.
+    changes that are marked as violations. ``latest`` is the number of the last acceptance before this one. ``unproved``
+    are the changes that would be selected as well, but are not proved to be as their package shipped them.
     """
 
     changes: tuple[Selected, ...]
@@ -69,6 +70,7 @@ class Proposal:
     withheld: int = 0
     latest: int
     by_plan: ChangePlan | None = None
+    unproved: tuple[Selected, ...] = ()
 
     @property
     def paths(self) -> int:
@@ -189,6 +191,7 @@ def propose_selected(
         withheld=len(chosen) - len(taken),
         latest=latest,
         by_plan=by_plan,
+        unproved=_unproved(report, selection, chosen),
     )
 
 
@@ -274,6 +277,14 @@ def _later_text(later: int, report: Report) -> str:
     return (
         f". {changed} after scan {report.diff.end.id}, of which you saw the report last; look at 'fimscan diff' again"
     )
+
+
+def _unproved(report: Report, selection: Selection, chosen: Sequence[Selected]) -> tuple[Selected, ...]:
+    if not selection.as_shipped:
+        return ()
+    taken = {item.row.finding.change.path for item in chosen}
+    found, _ = select(report.grouping, replace(selection, as_shipped=False))
+    return tuple(item for item in found if item.row.finding.change.path not in taken)
 
 
 def _may_be_taken(item: Selected, selection: Selection) -> bool:
