@@ -432,8 +432,8 @@ def test_nobody_sees_what_goes_to_dev_null(changed: Cli) -> None:
     changed("diff", code=5)
     (changed.watched / "new").write_text("x")
     for verb in (("scan", "--no-audit"), ("diff",)):
-        done = subprocess.run(changed.command(*verb), stdout=subprocess.DEVNULL, check=False, timeout=120)
-        assert done.returncode in (1, 5)
+        thrown_away = subprocess.run(changed.command(*verb), stdout=subprocess.DEVNULL, check=False, timeout=120)
+        assert thrown_away.returncode in (1, 5)
     done = changed("accept", str(changed.watched), code=0)
     assert "1 change left out: found after scan 2" in done.stderr
     assert names(changed) == ["new"]

@@ -19,6 +19,7 @@ from fimscan.model import (
     ChangeKind,
     Diff,
     ExeOrigin,
+    Finding,
     InEffect,
     LoginOrigin,
     LoginSource,
@@ -243,6 +244,40 @@ def test_of_several_acts_the_first_is_named_where_there_is_no_room(make: Make) -
     assert "    confirmed: vim (pid 4242) wrote it, alice as root, 04:35:13\n" in written
     written = screen_of(make.diff(row, *machine(make, 30).findings), facts(make), width=120)
     assert "    confirmed: vim (pid 4242) wrote it and renamed it into place, alice as root, 04:35:13\n" in written
+
+
+def accounts(make: Make) -> list[Finding]:
+    """Four files of the account database, written by one useradd after another; they stand out alike."""
+    tools = [make.actor(pid=pid, exe=b"/usr/sbin/useradd", cmdline=(b"useradd", b"-o", b"-u", b"0")) for pid in (8, 9)]
+    found = []
+    for number, name in enumerate((b"passwd", b"group", b"shadow", b"gshadow")):
+        calls = (tools[0], tools[1]._replace(role=Role.PLACER, earlier=True))
+        answer = make.attribution(Verdict.CONTESTED, reason=Reason.SEVERAL_WRITERS, actors=calls)
+        found.append(make.finding(make.change(path=b"/etc/" + name, id=number + 1), answer, severity="high"))
+    return found
+
+
+def test_what_the_same_processes_did_is_said_once(make: Make) -> None:
+    """Titles of which the same is to be said are put together; no line is wider than the screen."""
+    written = screen_of(make.diff(*accounts(make), *machine(make, 40).findings), facts(make))
+    listed = written.partition("== Look")[2].partition("== ")[0]
+    assert re.findall(r"#(\d) .*/etc/(\w+)", listed) == [
+        ("2", "group"),
+        ("4", "gshadow"),
+        ("1", "passwd"),
+        ("3", "shadow"),
+    ]
+    assert listed.count("useradd (pid 8) wrote the present content") == 1
+    assert listed.count("contested (several-writers): the same processes as for #2\n") == 1
+    assert listed.index("/etc/shadow") < listed.index("the same processes as for #2")
+    assert max(map(cell_len, listed.splitlines())) <= 80
+
+
+def test_sets_are_not_cut_where_the_list_is_longer_than_the_screen_anyway(make: Make) -> None:
+    """So the line of an upgrade is not hidden by a long list."""
+    loud = [confirmed(make, make.change(path=b"/etc/sudoers.d/%d" % number, id=number)) for number in range(1, 20)]
+    written = screen_of(make.diff(*loud, *machine(make, 40).findings), facts(make))
+    assert written.count("\n") > 24 and "apt-get upgrade, by admin (sudo)" in written
 
 
 def test_who_runs_a_changed_program_is_beside_it(make: Make) -> None:
