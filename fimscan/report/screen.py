@@ -387,7 +387,12 @@ def _actor_lines(actor: ActorText, prefix: str, day_ns: int, width: int) -> Iter
         return
     acts = (actor.first_act, actor.brief_act)
     shorter = (pack((f"{process} {act}", user, *when), width, prefix, _INDENT * 3) for act in acts)
-    yield from min(map(list, shorter), key=lambda lines: (max(map(cell_len, lines)) > width, len(lines)))
+    yield from min(map(list, shorter), key=lambda lines: _too_wide(lines, width))
+
+
+def _too_wide(lines: Sequence[str], width: int) -> tuple[int, int]:
+    """By how much lines exceed a width, and how many they are."""
+    return max(0, max(map(cell_len, lines)) - width), len(lines)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -286,7 +286,9 @@ def test_who_runs_a_changed_program_is_beside_it(make: Make) -> None:
     found = InEffect(as_of_ns=make.now, old=1, runners=(run,))
     rows = [replace(row, in_effect=found) if row.change.id == 3001 else row for row in machine(make, 30).findings]
     written = screen_of(make.diff(*rows))
-    assert "eve as root, 04:35:14\n    n\\x1b[2Jginx (pid 812) still runs the old one: restart it\n" in written
+    assert (
+        "eve as root, 04:35:14\n    n\\x1b[2Jginx (pid 812) still runs the old one: restart it (as of 2026" in written
+    )
 
 
 @pytest.mark.parametrize(
