@@ -22,7 +22,8 @@ def in_effect_words(found: InEffect | None) -> Iterator[str]:
     seen = f" (as of {minute_text(found.as_of_ns)})"
     old = _of(found, RunsVersion.OLD)
     if units := [run for run in old if run.how is RunsAs.UNIT]:
-        yield f"{_names(units, len(units))} started before this change: reload systemd and restart {_it(len(units))}{seen}"
+        restart = f"reload systemd and restart {_it(len(units))}"
+        yield f"{_names(units, len(units))} started before this change: {restart}{seen}"
     others = [run for run in old if run.how is not RunsAs.UNIT]
     if count := found.old - len(units):
         runs = "runs" if count == 1 else "run"
@@ -33,7 +34,8 @@ def in_effect_words(found: InEffect | None) -> Iterator[str]:
         words = "started after this change" if started else f"{'runs' if found.new == 1 else 'run'} the new one"
         yield f"{_names(new, found.new)} {words}"
     if found.unclear:
-        yield f"{_names(_of(found, RunsVersion.UNCLEAR), found.unclear)} may have either content: restart to be sure{seen}"
+        names = _names(_of(found, RunsVersion.UNCLEAR), found.unclear)
+        yield f"{names} may have either content: restart to be sure{seen}"
 
 
 def in_effect_sentences(found: InEffect | None) -> Iterator[str]:
