@@ -271,7 +271,7 @@ def _footer(diff: Diff, grouping: Grouping, screen: Screen, *, is_short: bool = 
     if screen.is_reviewed and grouping.rows:
         yield Text(review_command(screen.program), style="dim")
     yield Text(f"{screen.command} --set 1  # open a set; --flat: every row", style="dim")
-    if accept := accept_one_set(screen.program, diff.shown, grouping):
+    if accept := accept_one_set(screen.program, diff, grouping):
         yield Text(accept, style="dim")
     number = next((row.finding.change.id for row in grouping.standing_out), None)
     if number is not None and not (is_short and screen.is_reviewed):
@@ -430,6 +430,4 @@ def _opened_set(diff: Diff, item: ChangeSet, screen: Screen) -> Iterator[Text]:
         yield from (row_title(row.finding) for row in replaced)
     if diff.shown is not None:
         yield Text()
-        yield Text(
-            accept_command(screen.program, diff.shown, Grouping(rows=(), sets=(item,)), item.number), style="dim"
-        )
+        yield Text(accept_command(screen.program, diff, Grouping(rows=(), sets=(item,)), item.number), style="dim")

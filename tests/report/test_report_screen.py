@@ -35,7 +35,7 @@ from fimscan.model import (
     UnreadableReason,
     Verdict,
 )
-from fimscan.report.change_sets import REASON_WORDS, rank_words, set_title, span_text, user_in_short
+from fimscan.report.change_sets import REASON_WORDS, accept_command, rank_words, set_title, span_text, user_in_short
 from fimscan.report.screen import Screen, fits, write_screen, write_set, write_sets
 from tests.grouping.conftest import confirmed, facts, intrusion, machine, package_file
 from tests.report.conftest import Make
@@ -278,6 +278,15 @@ def test_sets_are_not_cut_where_the_list_is_longer_than_the_screen_anyway(make: 
     loud = [confirmed(make, make.change(path=b"/etc/sudoers.d/%d" % number, id=number)) for number in range(1, 20)]
     written = screen_of(make.diff(*loud, *machine(make, 40).findings), facts(make))
     assert written.count("\n") > 24 and "apt-get upgrade, by admin (sudo)" in written
+
+
+def test_no_command_is_printed_that_would_be_refused(make: Make) -> None:
+    """A changed file that cannot be read is not accepted along with everything, also if nothing stands out."""
+    file = Unreadable(path=b"/srv/x", reason=UnreadableReason.PERMISSION, differs=("mode",))
+    alone, beside = (make.diff(*rows, unreadable=(file,), shown="2.1.0") for rows in ((), (make.finding(),)))
+    assert accept_command("fimscan", alone, group(alone.findings)) == ""
+    command = accept_command("fimscan", beside, group(beside.findings))
+    assert command == "fimscan accept --all --even-outstanding --shown 2.1.0 --dry-run  # everything"
 
 
 def test_who_runs_a_changed_program_is_beside_it(make: Make) -> None:

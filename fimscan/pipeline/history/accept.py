@@ -307,16 +307,24 @@ def _needs_shown() -> UsageError:
 
 def _require_nothing_outstanding(report: Report) -> None:
     paths = [row.finding.change.path for row in report.grouping.standing_out]
-    paths += [item.path for item in report.diff.unreadable if item.differs]
-    if not paths:
-        return
-    named = ", ".join(map(show, paths[:_NAMED_PATHS]))
+    unread = [item.path for item in report.diff.unreadable if item.differs]
+    found = []
+    if paths:
+        stand = "1 change stands out" if len(paths) == 1 else f"{len(paths):,} changes stand out"
+        found.append(f"{stand} ({_first_of(paths)})")
+    if unread:
+        files = "1 changed file" if len(unread) == 1 else f"{len(unread):,} changed files"
+        found.append(f"{files} could not be read ({_first_of(unread)})")
+    if found:
+        raise UsageError(
+            f"nothing was accepted: {' and '.join(found)}, and --all would accept them unseen. Look at them with"
+            " 'fimscan diff', then accept by path, number or --set, or add --even-outstanding"
+        )
+
+
+def _first_of(paths: Sequence[bytes]) -> str:
     more = f" and {len(paths) - _NAMED_PATHS:,} more" if len(paths) > _NAMED_PATHS else ""
-    stand = "1 change stands out" if len(paths) == 1 else f"{len(paths):,} changes stand out"
-    raise UsageError(
-        f"nothing was accepted: {stand} ({named}{more}), and --all would accept them unseen. Look at them with"
-        " 'fimscan diff', then accept by path, number or --set, or add --even-outstanding"
-    )
+    return f"{', '.join(map(show, paths[:_NAMED_PATHS]))}{more}"
 
 
 def decided_states(
