@@ -46,8 +46,8 @@ def _check_schedule(text: str, info: ValidationInfo) -> str:
     return text
 
 
-_SIZE = re.compile(r"(\d+)\s*([kMG]?)")
-_UNIT_BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+_SIZE = re.compile(r"(\d+)\s*(?:([kKMG])(iB|B)?)?", re.ASCII)
+_POWERS = {"k": 1, "K": 1, "M": 2, "G": 3}
 
 
 def _check_interval(text: str) -> str:
@@ -64,14 +64,16 @@ def _check_jitter(text: str) -> str:
 
 def _check_size(text: str) -> str:
     if not _SIZE.fullmatch(text.strip()):
-        raise ValueError('not a size ("64M", "1G", or bytes)')
+        raise ValueError('not a size ("256k", "64M", "1G", "64MiB", or bytes)')
     return text
 
 
 def _bytes(size: str) -> int:
     match = _SIZE.fullmatch(size.strip())
     assert match is not None, "checked when it was read"
-    return int(match[1]) * _UNIT_BYTES[match[2]]
+    base = 1024 if match[3] == "iB" else 1000
+    unit: int = base ** _POWERS.get(match[2], 0)
+    return int(match[1]) * unit
 
 
 def _check_ionice(text: str) -> str:

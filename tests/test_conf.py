@@ -45,6 +45,22 @@ def test_the_examples_of_outputs_are_valid_and_show_every_key() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "size"),
+    [("512", 512), ("256k", 256_000), ("256K", 256_000), ("64 MB", 64_000_000), ("64MiB", 64 << 20), ("1G", 10**9)]
+    + [(wrong, None) for wrong in ("64m", "1T", "KiB", "1.5M", "64iB", "-1")],
+)
+def test_sizes(text: str, size: int | None) -> None:
+    """As administrators write them; anything else is refused, and never taken for bytes."""
+    table = f'[contents]\nquota = "{text}"\n' + WATCH
+    if size is None:
+        with pytest.raises(ConfigError) as caught:
+            parse_config(table)
+        assert any("not a size" in problem for problem in caught.value.problems)
+    else:
+        assert parse_config(table).contents.quota_bytes == size
+
+
+@pytest.mark.parametrize(
     ("keys", "words"),
     [
         ('type = "syslog"', "address: required"),

@@ -216,7 +216,7 @@ _NAMED_KINDS = {
     settings._check_schedule: "cron expression or interval",  # noqa: SLF001 - the validator names the kind
     settings._check_jitter: "interval, or `0s`",  # noqa: SLF001
     settings._check_interval: "interval (`30s`, `10m`, `2h`, `1d`)",  # noqa: SLF001
-    settings._check_size: "size (bytes, or with `k`, `M`, `G`)",  # noqa: SLF001
+    settings._check_size: "size (bytes, or with `k`, `M`, `G`; `KiB`, `MiB`, `GiB`)",  # noqa: SLF001
     settings._check_absolute: "absolute path",  # noqa: SLF001
     settings._check_ionice: "`none`, `idle`, `best-effort:0` to `best-effort:7`",  # noqa: SLF001
     settings._check_name: "1 to 40 letters, digits, `_`, `-`, `.`",  # noqa: SLF001

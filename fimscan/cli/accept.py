@@ -19,7 +19,7 @@ from fimscan.model import Approval, Diff, DispositionCategory, DispositionStatus
 from fimscan.pipeline.history.accept import Limits, Proposal, propose_everything, propose_selected
 from fimscan.pipeline.history.accept import accept as accept_planned
 from fimscan.pipeline.history.accept import undo as undo_act
-from fimscan.report.acceptance import write_planned
+from fimscan.report.acceptance import unproved_lines, write_planned
 from fimscan.report.documents.acceptance import acceptance_document, undo_document
 from fimscan.report.json import write_document
 from fimscan.report.words import plural
@@ -43,7 +43,7 @@ def accept(
     """Accept changes into the baseline: by PATH, by CHANGE, by who made them, or with --all.
 
     PATH stands for everything below it, or is a pattern such as '/etc/*.conf'. CHANGE is the number of a change as
-    'fimscan diff' shows it, or a range: 17, '#17', '#17-#40'. A change is taken if any of these names it and all
+    'fimscan diff' shows it, or a range: 17, '#17', 17-40. A change is taken if any of these names it and all
     options hold. --exe, --user and --session must hold for every process named for it, so for none that has no process.
 
     No more is accepted than was shown: by the report --shown or, without it, by the last whole report of 'fimscan diff'
@@ -127,7 +127,8 @@ class _Decision:
                 plan = propose_selected(database, selection, config, limits, self._asked(database), status=self._status)
             own = plan.own_of(self._reviewer)
             opener = None if plan.by_plan is None else plan.by_plan.opened_by
-            check_own(len(own), len(plan.changes), self._reviewer, own_changes_rule(config), opener)
+            rule = own_changes_rule(config)
+            check_own(len(own), len(plan.changes), self._reviewer, rule, opener, is_dry_run=bool(options["dry_run"]))
             if plan.by_plan is not None:
                 approval = replace(
                     approval,
@@ -200,4 +201,4 @@ def left_out_lines(plan: Proposal) -> list[str]:
         lines.append(
             f"{plural(plan.withheld, 'change')} left out: marked as a violation; accept it by its number if it is none"
         )
-    return lines
+    return [*lines, *unproved_lines(plan.unproved)]

@@ -11,6 +11,8 @@ import json
 import os
 import pwd
 import secrets
+import stat
+import sys
 import time
 from contextlib import suppress
 
@@ -46,6 +48,8 @@ def recall(url: str, host: str) -> Seen | None:
 
 
 def _write(url: str, host: str, seen: Seen) -> None:
+    if _is_discarded():
+        return
     file = _file(url, host)
     with suppress(OSError):
         # $XDG_STATE_HOME may be a user's, kept by sudo.
@@ -57,6 +61,14 @@ def _write(url: str, host: str, seen: Seen) -> None:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as out:
             json.dump(seen._asdict(), out)
         os.replace(temporary, file)
+
+
+def _is_discarded() -> bool:
+    """Whether standard output is /dev/null: nobody saw what was printed."""
+    with suppress(OSError, ValueError):
+        found = os.fstat(sys.stdout.fileno())
+        return stat.S_ISCHR(found.st_mode) and found.st_rdev == os.makedev(1, 3)
+    return False
 
 
 def _forget_old(directory: str) -> None:

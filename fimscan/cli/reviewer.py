@@ -57,11 +57,13 @@ def own_changes_rule(config: Config | None) -> str:
     return "warn" if config is None else config.review.own_changes
 
 
-def check_own(own: int, of: int, reviewer: Reviewer, rule: str, opener: Reviewer | None = None) -> None:
+def check_own(
+    own: int, of: int, reviewer: Reviewer, rule: str, opener: Reviewer | None = None, *, is_dry_run: bool = False
+) -> None:
     """Warn of changes that the reviewer, or the ``opener`` of their plan, may have made; or refuse them.
 
     Raises:
-        UsageError: the rule is ``refuse``, and there are any.
+        UsageError: the rule is ``refuse``, there are any, and it is not only a dry run.
     """
     if not own or rule == "allow":
         return
@@ -69,7 +71,9 @@ def check_own(own: int, of: int, reviewer: Reviewer, rule: str, opener: Reviewer
     people = " or ".join(dict.fromkeys(show(person.name) for person in (reviewer, opener) if person is not None))
     what = f"{plural(own, 'change')} of {of:,} may be {whose}: {people} is the user of a process that is named for it"
     if rule == "refuse":
-        raise UsageError(
-            f'nothing was stored: {what}, and [review] own_changes is "refuse". Another person has to decide'
-        )
+        refused = f'{what}, and [review] own_changes is "refuse". Another person has to decide'
+        if not is_dry_run:
+            raise UsageError(f"nothing was stored: {refused}")
+        note(refused)
+        return
     note(f"{what}. Another person should review it")

@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 import click
 
 from fimscan.cli.context import absolute_path
+from fimscan.errors import UsageError
 from fimscan.grouping.selection import ByNumber, ByPath, Selection
 from fimscan.model import DispositionCategory, Verdict
 
 _NUMBER = re.compile(r"#?([0-9]{1,18})", re.ASCII)
-_RANGE = re.compile(r"#([0-9]{1,18})-#?([0-9]{1,18})", re.ASCII)
+_RANGE = re.compile(r"#?([0-9]{1,18})-#?([0-9]{1,18})", re.ASCII)
 _PATTERN = re.compile(r"[*?\[]")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -88,6 +89,8 @@ def _name(text: str) -> ByPath | ByNumber:
     if (one := _NUMBER.fullmatch(text)) is not None:
         return ByNumber(int(one[1]), int(one[1]))
     if (span := _RANGE.fullmatch(text)) is not None:
+        if int(span[1]) > int(span[2]):
+            raise UsageError(f"{text!r} is no range: it ends before it begins")
         return ByNumber(int(span[1]), int(span[2]))
     path = absolute_path(text)
     return ByPath(path, (os.fsencode(text), path) if _PATTERN.search(text) else ())

@@ -149,7 +149,7 @@ def _text(name: ByPath | ByNumber) -> str:
         return name.path.decode("utf-8", "backslashreplace")
     if name.first == name.last:
         return f"change {name.first}"
-    return f"changes {name.first} to {name.last}"
+    return f"changes {name.first} to {name.last}: a range ends with a change that waits"
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -73,6 +73,7 @@ class Imported:
         new: files that it does not have, in a directory that it lists completely.
         adopted: files that it does not have, elsewhere.
         outside: files in it that are not monitored.
+        followed: symbolic links of which it has the content that they lead to, so nothing of the link itself.
         without_digest: files without a digest of their content in it.
         uncomputable: files whose only digests in it cannot be computed here.
         uncompared: logs that may have grown, and files that changed or could not be read while they were compared.
@@ -91,6 +92,7 @@ class Imported:
     new: int = 0
     adopted: int = 0
     outside: int = 0
+    followed: int = 0
     without_digest: int = 0
     uncomputable: int = 0
     uncompared: int = 0
@@ -218,6 +220,10 @@ class _Import:
             yield pair.after
 
     def _compared(self, entry: Entry, now: FileState) -> FileState:
+        if entry.kind is None and now.kind is not FileKind.FILE:
+            # A list of contents follows symbolic links, and says nothing of anything else.
+            self._done.followed += 1
+            return now
         uncompared = self._done.uncompared
         if self._is_grown_log(entry, now):
             # Nobody knows the digests of its beginning: that it is as it was cannot be said, nor that it is not.
@@ -343,7 +349,6 @@ def _comparable(entry: Entry, now: FileState) -> list[str]:
 def combined(entry: Entry, now: FileState, taken_ns: int, foreign: ForeignDigests = _none) -> FileState:
     """Return ``now`` with the entry's values where these differ; ``now`` itself where none does."""
     if entry.kind is None:
-        # A list of contents follows symbolic links, and says nothing of anything else.
         if now.kind is not FileKind.FILE:
             return now
         entry = replace(entry, kind=FileKind.FILE)

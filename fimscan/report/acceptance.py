@@ -11,15 +11,28 @@ from fimscan.grouping.selection import Selected
 from fimscan.report.change_sets import rank_words
 from fimscan.report.console import write_lines
 from fimscan.report.display import show
+from fimscan.report.packages import why_not_as_shipped
 from fimscan.report.text import row_title
-from fimscan.report.words import verdict_code
+from fimscan.report.words import plural, verdict_code
 
 _INDENT = "    "
+_NAMED = 3
 
 
 def write_planned(changes: Sequence[Selected], out: TextIO, *, color: bool) -> None:
     """Write the changes that would be accepted, each with its change set, its verdict, and why it stands out."""
     write_lines(_lines(changes), out, color=color)
+
+
+def unproved_lines(changes: Sequence[Selected]) -> Iterator[str]:
+    """Why ``--package-as-shipped`` leaves changes: a line for each reason, with the first paths."""
+    reasons: dict[str, list[str]] = {}
+    for item in changes:
+        finding = item.row.finding
+        reasons.setdefault(why_not_as_shipped(finding.package), []).append(show(finding.change.path))
+    for reason, paths in reasons.items():
+        more = f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else ""
+        yield f"{plural(len(paths), 'change')} left out: {reason} ({', '.join(paths[:_NAMED])}{more})"
 
 
 def _lines(changes: Sequence[Selected]) -> Iterator[Text]:

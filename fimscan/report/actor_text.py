@@ -39,6 +39,12 @@ class ActorText:
         """``/usr/bin/vim (pid 4242) wrote it and renamed it into place``."""
         return f"{self.process} {self.acts}"
 
+    @property
+    def brief_act(self) -> str:
+        """The first act without what it may mean: ``put an earlier file at this path``."""
+        act = self.first_act.partition(": ")[0].partition(", which")[0]
+        return act.replace("the content that is there now", "the present content")
+
 
 def actor_texts(actors: Iterable[Actor], verdict: Verdict, change: Change | None) -> tuple[ActorText, ...]:
     """One text for each process, in the order of the actors.

@@ -82,26 +82,31 @@ def _reason_words(rank: Rank, reason: RankReason, package: PackageAnswer | None)
     return words
 
 
-def accept_command(program: str, shown: str | None, grouping: Grouping, number: int | None = None) -> str:
-    """The command that accepts no more than a report has; it runs as printed. Empty if the report has no name.
+def accept_command(program: str, diff: Diff, grouping: Grouping, number: int | None = None) -> str:
+    """The command that accepts no more than a report has; it runs as printed.
 
-    ``number`` is that of the only change set in the report. Of a whole report without one, it is everything. Where
-    something stands out, the command only prints what would be accepted.
+    Empty if the report has no name, or nothing that can be accepted: what could not be read cannot. ``number`` is that
+    of the only change set in the report. Of a whole report without one, it is everything. Where something stands out,
+    or a changed file could not be read, the command only prints what would be accepted.
     """
-    if shown is None:
+    if diff.shown is None:
         return ""
-    chosen = f"--set {number}" if number is not None else "--all"
-    if number is None and grouping.standing_out:
-        return f"{program} accept --all --even-outstanding --shown {shown} --dry-run  # everything"
-    return f"{program} accept {chosen} --shown {shown}  # no more than this report"
+    if number is not None:
+        return f"{program} accept --set {number} --shown {diff.shown}  # no more than this report"
+    unread = any(item.differs for item in diff.unreadable)
+    if unread and not (diff.findings or diff.reconfigurations):
+        return ""
+    if unread or grouping.standing_out:
+        return f"{program} accept --all --even-outstanding --shown {diff.shown} --dry-run  # everything"
+    return f"{program} accept --all --shown {diff.shown}  # no more than this report"
 
 
-def accept_one_set(program: str, shown: str | None, grouping: Grouping) -> str:
+def accept_one_set(program: str, diff: Diff, grouping: Grouping) -> str:
     """The same for the largest change set in which nothing stands out."""
     ordinary = [item for item in grouping.sets if not item.standing_out]
     if not ordinary:
-        return accept_command(program, shown, grouping)
-    return accept_command(program, shown, grouping, max(ordinary, key=lambda item: len(item.rows)).number)
+        return accept_command(program, diff, grouping)
+    return accept_command(program, diff, grouping, max(ordinary, key=lambda item: len(item.rows)).number)
 
 
 def review_command(program: str) -> str:
@@ -113,7 +118,7 @@ def next_commands(program: str, diff: Diff, grouping: Grouping, *, is_reviewed: 
     """The commands below a report that lists every row; ``is_reviewed`` if ``fimscan review`` has the same ones."""
     found = (
         review_command(program) if is_reviewed and len(grouping.rows) > 1 else "",
-        accept_command(program, diff.shown, grouping),
+        accept_command(program, diff, grouping),
         coverage_command(program, diff.findings),
     )
     return tuple(filter(None, found))

@@ -63,7 +63,7 @@ def write_html(diff: Diff, out: TextIO, grouping: Grouping | None = None, contex
     data["explained"], data["chunk"] = len(explained), CHUNK
     program = show(context.program)
     data["program"], data["filters"], data["shown"] = program, context.filters, diff.shown
-    data["accept"] = accept_one_set(program, diff.shown, grouping)
+    data["accept"] = accept_one_set(program, diff, grouping)
     data["rules"] = coverage_command(program, diff.findings)
     style, script = _source("page.css"), _source("page.js")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

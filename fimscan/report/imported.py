@@ -26,6 +26,10 @@ def import_lines(document: Mapping[str, Any], what: str, program: str, command: 
     lines = (
         ("outside", "Not monitored here, so left out"),
         ("adopted", "Monitored here, but not in it, so recorded as they are now"),
+        (
+            "followed",
+            "Symbolic links of which it has the content behind them, so the links are recorded as they are now",
+        ),
         ("without_digest", "Without a digest in it, so their content is recorded as it is now"),
         ("uncomputable", "With digests that cannot be computed here, so their content is recorded as it is now"),
         ("uncompared", "Content not compared (changed or unreadable just now, or a log that may have grown)"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fimscan.model import InEffect, Runner, RunsAs, RunsVersion
-from fimscan.report.display import moment_text, show
+from fimscan.report.display import minute_text, moment_text, show
 from fimscan.report.words import plural
 
 _DELETED = b" (deleted)"
@@ -13,23 +13,29 @@ _NAMED = 2
 
 
 def in_effect_words(found: InEffect | None) -> Iterator[str]:
-    """In short: who needs a restart, and who runs the new content. Nothing if no process uses the file."""
+    """In short: who needs a restart, and who runs the new content. Nothing if no process uses the file.
+
+    What has to be restarted is told with the time of the scan: a later report does not know what was done since.
+    """
     if found is None:
         return
+    seen = f" (as of {minute_text(found.as_of_ns)})"
     old = _of(found, RunsVersion.OLD)
     if units := [run for run in old if run.how is RunsAs.UNIT]:
-        yield f"{_names(units, len(units))} started before this change: reload systemd and restart {_it(len(units))}"
+        restart = f"reload systemd and restart {_it(len(units))}"
+        yield f"{_names(units, len(units))} started before this change: {restart}{seen}"
     others = [run for run in old if run.how is not RunsAs.UNIT]
     if count := found.old - len(units):
         runs = "runs" if count == 1 else "run"
-        yield f"{_names(others, count)} still {runs} the old one: restart {_it(count)}"
+        yield f"{_names(others, count)} still {runs} the old one: restart {_it(count)}{seen}"
     if found.new:
         new = _of(found, RunsVersion.NEW)
         started = all(run.how is RunsAs.UNIT for run in new)
         words = "started after this change" if started else f"{'runs' if found.new == 1 else 'run'} the new one"
         yield f"{_names(new, found.new)} {words}"
     if found.unclear:
-        yield f"{_names(_of(found, RunsVersion.UNCLEAR), found.unclear)} may have either content: restart to be sure"
+        names = _names(_of(found, RunsVersion.UNCLEAR), found.unclear)
+        yield f"{names} may have either content: restart to be sure{seen}"
 
 
 def in_effect_sentences(found: InEffect | None) -> Iterator[str]:

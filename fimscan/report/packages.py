@@ -91,6 +91,17 @@ def differing_words(answer: PackageAnswer) -> str:
     return f"not as {_owner_text(answer.owner)} shipped it" + (f" ({proof}{differs})" if differs else "")
 
 
+def why_not_as_shipped(answer: PackageAnswer | None) -> str:
+    """Why a change cannot be accepted because its package shipped it so."""
+    if answer is None or answer.kind is PackageClass.UNKNOWN:
+        return "unknown whether it is as its package shipped it"
+    if answer.kind is PackageClass.UNOWNED:
+        return "no package owns it"
+    if answer.kind is PackageClass.AS_SHIPPED and answer.loud:
+        return f"as shipped, but {_FACTS[answer.loud[0]]}"
+    return "not as its package shipped it"
+
+
 def is_alarming(answer: PackageAnswer | None) -> bool:
     """Whether it deserves attention. That a configuration file changes without an installation is ordinary."""
     if answer is None:

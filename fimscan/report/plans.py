@@ -9,6 +9,7 @@ from fimscan.report.display import minute_text, show
 from fimscan.report.words import plural
 
 _NAMED = 3
+_EXPECTED = 5  # so many paths of a plan are named, and as many packages
 
 
 def plans_by_path(diff: Diff) -> dict[bytes, ChangePlan]:
@@ -51,7 +52,15 @@ def plan_lines(item: PlanProgress) -> Iterator[str]:
 
 
 def expected_text(plan: ChangePlan) -> str:
-    """``/etc/nginx, package nginx; by admin with /usr/bin/ansible``."""
-    what = [show(path) for path in plan.paths] + [f"package {show(name)}" for name in plan.packages]
-    by = f"; by {show(plan.user)}" if plan.user is not None else ""
-    return ", ".join(what) + by + (f" with {show(plan.exe)}" if plan.exe is not None else "")
+    """``/etc/nginx, package nginx; by admin with /usr/bin/ansible``. Of many paths or packages, the first ones."""
+    paths = [show(path) for path in plan.paths]
+    packages = [f"package {show(name)}" for name in plan.packages]
+    what = [*_first(paths, "path"), *_first(packages, "package")]
+    by = f"by {show(plan.user)}" if plan.user is not None else ""
+    using = f"with {show(plan.exe)}" if plan.exe is not None else ""
+    return f"{', '.join(what)}; {' '.join(filter(None, (by, using)))}"
+
+
+def _first(names: list[str], kind: str) -> list[str]:
+    left = len(names) - _EXPECTED
+    return names if left <= 1 else [*names[:_EXPECTED], f"{left:,} more {kind}s"]

@@ -66,6 +66,7 @@ _FACTS = 2  # of a text, on the first screen
 _LINES = 3  # of a text without facts
 _EXCERPTS = (10, 5, 3)  # lines of each text that are tried, so that a full report stays on the screen
 _LEAST_SETS = 2
+_SETS_BELOW_THE_SCREEN = 4  # where no set is on the first screen, so many lines are below it
 _SETS_BESIDE_TEXTS = 5  # excerpts of texts leave room for so many sets
 _SHORTEST_COMMAND = 12
 _COMMANDS = ("review", "accept")  # the lines below a full report
@@ -160,7 +161,8 @@ def _report(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:
         above = [line for line in above if line.plain]
         if len(above) + len(footer) + len(folded) + 1 + min(len(listed), _LEAST_SETS) > screen.height:
             footer = [*_footer(diff, grouping, screen, is_short=True)]
-        room = max(_LEAST_SETS, screen.height - len(above) - len(footer) - len(folded) - 1)
+        room = screen.height - len(above) - len(footer) - len(folded) - 1
+        room = room if room >= _LEAST_SETS else _SETS_BELOW_THE_SCREEN
     else:
         above.append(Text())
         room = screen.height - used - 1
@@ -204,16 +206,19 @@ def _above(diff: Diff, grouping: Grouping, screen: Screen, height: int) -> Itera
         yield Text(f"None of the {len(grouping.rows):,} changes stands out by itself.", style="bold")
         return
     yield from heading_lines(f"Look at these ({len(standing_out) + len(altered):,} of {_all(diff):,})")
-    listed = [
-        (row, [*_outstanding_lines(row, screen, diff.end.started_ns)], [*suspect_lines(row.finding, diff)])
-        for row in standing_out[: screen.limit]
-    ]
-    used = len(head) + 2 + sum(len(lines) + len(warnings) for _, lines, warnings in listed) + len(altered) * 2
+    entries = [*_entries(standing_out[: screen.limit], diff, screen)]
+    used = len(head) + 2 + sum(1 + len(entry.body) + len(entry.warnings) for entry in entries) + len(altered) * 2
     room = height - used - min(len(grouping.sets), _SETS_BESIDE_TEXTS)
-    for row, lines, warnings in listed:
-        told = _telling_lines(row, screen)[: max(room, 0)]
-        room -= len(told)
-        yield from (*lines, *told, *warnings)
+    told = []
+    for entry in entries:
+        told.append([*_telling_lines(entry.row, screen)[: max(room, 0)], *entry.warnings])
+        room -= len(told[-1]) - len(entry.warnings)
+    for number, entry in enumerate(entries):
+        yield row_title(entry.row.finding)
+        is_last = number + 1 == len(entries) or entries[number + 1].body != entry.body
+        # Titles of changes of which the same is to be said are put together.
+        if is_last or told[number] or told[number + 1]:
+            yield from (*entry.body, *told[number])
     if screen.limit is not None and len(standing_out) > screen.limit:
         yield Text(f"... and {len(standing_out) - screen.limit:,} more to look at: {screen.command}", style="bold red")
     for item in altered:
@@ -266,7 +271,7 @@ def _footer(diff: Diff, grouping: Grouping, screen: Screen, *, is_short: bool = 
     if screen.is_reviewed and grouping.rows:
         yield Text(review_command(screen.program), style="dim")
     yield Text(f"{screen.command} --set 1  # open a set; --flat: every row", style="dim")
-    if accept := accept_one_set(screen.program, diff.shown, grouping):
+    if accept := accept_one_set(screen.program, diff, grouping):
         yield Text(accept, style="dim")
     number = next((row.finding.change.id for row in grouping.standing_out), None)
     if number is not None and not (is_short and screen.is_reviewed):
@@ -275,18 +280,48 @@ def _footer(diff: Diff, grouping: Grouping, screen: Screen, *, is_short: bool = 
         yield Text(rules, style="dim")
 
 
-def _outstanding_lines(row: RankedRow, screen: Screen, day_ns: int) -> Iterator[Text]:
-    """A change that stands out: its title, why it stands out, and who made it."""
+class _Entry(NamedTuple):
+    """A change that stands out, and what is said of it below its title."""
+
+    row: RankedRow
+    body: list[Text]
+    warnings: list[Text]
+
+
+def _entries(rows: Iterable[RankedRow], diff: Diff, screen: Screen) -> Iterator[_Entry]:
+    """What is said of changes that stand out. Processes that take several lines are listed once."""
+    numbers: dict[object, str] = {}
+    for row in rows:
+        finding = row.finding
+        who = [*_who(finding, screen, diff.end.started_ns)]
+        if len(who) > 1 and finding.attribution.actors:
+            number = numbers.setdefault(_doers(finding), number_text(finding.change))
+            if number and number != number_text(finding.change):
+                who = [verdict_line(finding.attribution, _INDENT, f"the same processes as for {number}")]
+        body = [*_why(row, screen), *who, *in_effect_lines(finding, screen.width)]
+        yield _Entry(row, body, [*suspect_lines(finding, diff)])
+
+
+def _doers(finding: Finding) -> object:
+    """What two changes have in common if the same processes did the same to them."""
+    attribution = finding.attribution
+    return (
+        attribution.verdict,
+        attribution.reason,
+        len(finding.steps) > 1,
+        tuple((actor.process, actor.uid, actor.role, actor.earlier) for actor in attribution.actors),
+    )
+
+
+def _why(row: RankedRow, screen: Screen) -> Iterator[Text]:
+    """Why a change stands out."""
     finding, width = row.finding, screen.width
-    yield row_title(finding)
     telling = [text for text in differences(finding.change) if text.startswith(_TELLING)]
     reasons = [*_reasons(row), *telling]
     if len(finding.steps) > 1:
         reasons.append(f"changed {len(finding.steps)} times")
     yield from map(Text, pack(reasons, width, _INDENT, _INDENT * 2))
     yield from disposition_lines(finding, width)
-    yield from _who(finding, screen, day_ns)
-    yield from in_effect_lines(finding, width)
 
 
 def _reasons(row: RankedRow) -> list[str]:
@@ -350,7 +385,14 @@ def _actor_lines(actor: ActorText, prefix: str, day_ns: int, width: int) -> Iter
     if not more:
         yield whole
         return
-    yield from pack((f"{process} {actor.first_act}", user, *when), width, prefix, _INDENT * 3)
+    acts = (actor.first_act, actor.brief_act)
+    shorter = (pack((f"{process} {act}", user, *when), width, prefix, _INDENT * 3) for act in acts)
+    yield from min(map(list, shorter), key=lambda lines: _too_wide(lines, width))
+
+
+def _too_wide(lines: Sequence[str], width: int) -> tuple[int, int]:
+    """By how much lines exceed a width, and how many they are."""
+    return max(0, max(map(cell_len, lines)) - width), len(lines)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -388,6 +430,4 @@ def _opened_set(diff: Diff, item: ChangeSet, screen: Screen) -> Iterator[Text]:
         yield from (row_title(row.finding) for row in replaced)
     if diff.shown is not None:
         yield Text()
-        yield Text(
-            accept_command(screen.program, diff.shown, Grouping(rows=(), sets=(item,)), item.number), style="dim"
-        )
+        yield Text(accept_command(screen.program, diff, Grouping(rows=(), sets=(item,)), item.number), style="dim")

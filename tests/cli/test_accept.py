@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fimscan.cli.accept import left_out_lines
 from fimscan.cli.reviewer import current_reviewer
 from fimscan.config import Config, load_config
 from fimscan.errors import UsageError
@@ -221,8 +222,9 @@ def test_numbers_and_ranges(changed: Cli) -> None:
     document = taken(changed, "#1-#2")
     assert [(row["id"], row["as_of"]) for row in document["changes"]] == [(1, 2), (2, 2)]
     assert names(changed) == ["a"]
-    changed("accept", "#1-#9", code=15)
-    changed("accept", "#3", code=0)
+    assert "a range ends with a change that waits" in changed("accept", "1-9", code=15).stderr
+    assert "it ends before it begins" in changed("accept", "#2-#1", code=15).stderr
+    changed("accept", "3-3", code=0)
     changed("diff", code=0)
 
 
@@ -257,6 +259,13 @@ def test_who_accepts_changes_of_their_own_is_warned(cli: Cli) -> None:
     shown = cli.diff()["shown"]
     done = cli("accept", "--user", "carol", "--exe", "/usr/bin/tool", "--shown", shown, "--dry-run", code=0)
     assert done.stderr == "" and "Would accept 1 change: 1 path" in done.stdout
+    with cli.config.open("a") as file:
+        file.write('[review]\nown_changes = "refuse"\n')
+    own = ("--user", current_reviewer().name, "--shown", shown)
+    assert "nothing was stored" in cli("accept", *own, code=15).stderr
+    done = cli("accept", *own, "--dry-run", code=0)
+    assert "Another person has to decide" in done.stderr and "Would accept 1 change: 1 path" in done.stdout
+    cli.config.write_text(cli.config.read_text().replace("refuse", "warn"))
     done = cli(
         "accept", "--user", current_reviewer().name, "--session", "1", "--shown", shown, "--format", "json", code=0
     )
@@ -418,6 +427,18 @@ def test_sets_are_those_of_the_report_that_was_seen(changed: Cli) -> None:
     assert names(changed) == ["b"]
 
 
+def test_nobody_sees_what_goes_to_dev_null(changed: Cli) -> None:
+    """A report or scan that was thrown away does not move the limit: what it found is not taken along."""
+    changed("diff", code=5)
+    (changed.watched / "new").write_text("x")
+    for verb in (("scan", "--no-audit"), ("diff",)):
+        thrown_away = subprocess.run(changed.command(*verb), stdout=subprocess.DEVNULL, check=False, timeout=120)
+        assert thrown_away.returncode in (1, 5)
+    done = changed("accept", str(changed.watched), code=0)
+    assert "1 change left out: found after scan 2" in done.stderr
+    assert names(changed) == ["new"]
+
+
 def test_another_session_has_seen_nothing(changed: Cli) -> None:
     """There, a path is taken as of the last scan, and a set needs the name of a report."""
     changed("diff", code=5)
@@ -461,5 +482,11 @@ def test_exactly_what_packages_shipped_is_taken(changed: Cli) -> None:
     plan = propose_selected(database, Selection(as_shipped=True), config, Limits(is_dry_run=True), asked)
     accept(database, plan, Approval(accepted_ns=time.time_ns(), user="t"))
     database.close()
+    where = changed.watched
+    assert left_out_lines(plan) == [
+        f"1 change left out: not as its package shipped it ({where}/a)",
+        f"1 change left out: as shipped, but written by something else than the package manager ({where}/b)",
+        f"1 change left out: no package owns it ({where}/open)",
+    ]
     assert names(changed) == ["a", "b", "open"]
     assert "no change matches" in changed("accept", "--package-as-shipped", "--dry-run", code=15).stderr

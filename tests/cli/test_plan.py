@@ -133,6 +133,17 @@ def test_an_expired_plan_is_told_until_it_is_closed(cli: Cli) -> None:
     site.database.close()
 
 
+def test_a_plan_of_many_paths_is_a_short_text(cli: Cli) -> None:
+    """It names the first ones; JSON has all."""
+    cli.scan()
+    many = [word for number in range(40) for word in ("--paths", f"/srv/{number}.conf")]
+    said = cli("plan", "open", "--ticket", "C", "--until", "2h", *many, "--exe", "/x", code=0).stdout
+    assert "/srv/4.conf, 35 more paths; with /x." in said
+    assert "/srv/5.conf" not in said + cli("plan", "list", code=0).stdout
+    (found,) = plans(cli)
+    assert len(found["paths"]) == 40
+
+
 @pytest.mark.parametrize("rule", ["warn", "refuse"])
 def test_own_plans(cli: Cli, rule: str) -> None:
     """Who opens a plan for himself, or accepts what he planned, is warned or refused."""

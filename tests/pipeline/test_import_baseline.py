@@ -217,6 +217,18 @@ def test_a_window_never_begins_in_the_future(cli: Cli) -> None:
     assert {row["window"]["after"] <= document["taken"] for row in cli.diff()["changes"]} == {True}
 
 
+def test_hashdeep_says_nothing_of_a_link_itself(cli: Cli) -> None:
+    """It follows links, so it has the content behind them: where they led is unknown."""
+    (cli.watched / "link").symlink_to("a")
+    file = recorded(cli, "hashdeep")
+    (cli.watched / "link").unlink()
+    (cli.watched / "link").symlink_to("b")
+    said = cli("import", "hashdeep", str(file), code=0).stdout
+    assert "Attributes compared: size.\n" in said and "links are recorded as they are now: 1.\n" in said
+    assert "Baseline: scan 1, 3 files as recorded by hashdeep" in said
+    cli.scan(0)
+
+
 def test_a_list_without_directories_says_nothing_of_links(cli: Cli) -> None:
     """A new link or directory cannot be told from an old one; they are counted as recorded now."""
     file = recorded(cli, "hashdeep")

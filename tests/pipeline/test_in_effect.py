@@ -200,6 +200,9 @@ def mapped(identity: tuple[int, int] | None, before: FileState | None = None, **
     )
 
 
+SEEN = " (as of 1970-01-01 00:00 UTC)"
+
+
 def judged(one: Subject, *processes: Sighting, unseen: int = 0) -> InEffect:
     return judge([one], Sightings(processes, unseen, 0), own_pid=4)[one.change.path]
 
@@ -239,7 +242,7 @@ def test_a_path_means_a_file_of_this_host_only() -> None:
     (run,) = judged(subject(), inside).runners
     assert (run.version, run.container) == (RunsVersion.OLD, "docker:1")
     assert [*in_effect_words(judged(subject(), inside))] == [
-        "d (pid 20) in container docker:1 still runs the old one: restart it"
+        f"d (pid 20) in container docker:1 still runs the old one: restart it{SEEN}"
     ]
 
 
@@ -255,7 +258,9 @@ def test_a_unit_is_known_by_the_start_of_its_oldest_process() -> None:
     here: dict[str, Any] = {"units": (b"d.service",)}
     found = judged(unit, process(20, 1400, **here), process(21, 1600, **here))
     assert [(run.pid, run.version, run.how) for run in found.runners] == [(20, RunsVersion.OLD, RunsAs.UNIT)]
-    assert [*in_effect_words(found)] == ["d.service (pid 20) started before this change: reload systemd and restart it"]
+    assert [*in_effect_words(found)] == [
+        f"d.service (pid 20) started before this change: reload systemd and restart it{SEEN}"
+    ]
     assert [*in_effect_words(judged(unit, process(21, 1600, **here)))] == [
         "d.service (pid 21) started after this change"
     ]
@@ -293,7 +298,7 @@ def test_many_processes_are_counted_and_the_first_are_kept() -> None:
     found = judged(subject(), *every, unseen=3)
     assert (found.old, len(found.runners)) == (50, 32)
     assert [*in_effect_words(found)] == [
-        "d (pid 100), d (pid 101) and 48 more processes still run the old one: restart them"
+        f"d (pid 100), d (pid 101) and 48 more processes still run the old one: restart them{SEEN}"
     ]
     sentences = [*in_effect_sentences(found)]
     assert "and 18 more processes; of all, 50 with the old content, 0 with the new one, 0 unclear" in sentences

@@ -10,6 +10,7 @@ import pytest
 
 from fimscan.model import ChangeKind, Diff, Reason, Role, Unreadable, UnreadableReason, Verdict
 from fimscan.report.csv import write_csv
+from fimscan.report.display import minute_text
 
 
 def rows(diff: Diff) -> list[dict[str, str]]:
@@ -81,7 +82,7 @@ def test_a_decision_a_plan_and_what_is_in_effect_have_columns(make: Any) -> None
         "disposition_current": "true",
         "disposition_own": "true",
         "plan": "",
-        "in_effect": "nginx (pid 812) still runs the old one: restart it",
+        "in_effect": f"nginx (pid 812) still runs the old one: restart it (as of {minute_text(make.now)})",
     }
     assert {column: decided[column] for column in wanted} == wanted
     assert (planned["disposition"], planned["plan"], planned["plan_ticket"]) == ("", "4", "CHG-17")

@@ -19,6 +19,7 @@ from fimscan.model import (
     ChangeKind,
     Diff,
     ExeOrigin,
+    Finding,
     InEffect,
     LoginOrigin,
     LoginSource,
@@ -34,7 +35,7 @@ from fimscan.model import (
     UnreadableReason,
     Verdict,
 )
-from fimscan.report.change_sets import REASON_WORDS, rank_words, set_title, span_text, user_in_short
+from fimscan.report.change_sets import REASON_WORDS, accept_command, rank_words, set_title, span_text, user_in_short
 from fimscan.report.screen import Screen, fits, write_screen, write_set, write_sets
 from tests.grouping.conftest import confirmed, facts, intrusion, machine, package_file
 from tests.report.conftest import Make
@@ -245,13 +246,58 @@ def test_of_several_acts_the_first_is_named_where_there_is_no_room(make: Make) -
     assert "    confirmed: vim (pid 4242) wrote it and renamed it into place, alice as root, 04:35:13\n" in written
 
 
+def accounts(make: Make) -> list[Finding]:
+    """Four files of the account database, written by one useradd after another; they stand out alike."""
+    tools = [make.actor(pid=pid, exe=b"/usr/sbin/useradd", cmdline=(b"useradd", b"-o", b"-u", b"0")) for pid in (8, 9)]
+    found = []
+    for number, name in enumerate((b"passwd", b"group", b"shadow", b"gshadow")):
+        calls = (tools[0], tools[1]._replace(role=Role.PLACER, earlier=True))
+        answer = make.attribution(Verdict.CONTESTED, reason=Reason.SEVERAL_WRITERS, actors=calls)
+        found.append(make.finding(make.change(path=b"/etc/" + name, id=number + 1), answer, severity="high"))
+    return found
+
+
+def test_what_the_same_processes_did_is_said_once(make: Make) -> None:
+    """Titles of which the same is to be said are put together; no line is wider than the screen."""
+    written = screen_of(make.diff(*accounts(make), *machine(make, 40).findings), facts(make))
+    listed = written.partition("== Look")[2].partition("== ")[0]
+    assert re.findall(r"#(\d) .*/etc/(\w+)", listed) == [
+        ("2", "group"),
+        ("4", "gshadow"),
+        ("1", "passwd"),
+        ("3", "shadow"),
+    ]
+    assert listed.count("useradd (pid 8) wrote the present content") == 1
+    assert listed.count("contested (several-writers): the same processes as for #2\n") == 1
+    assert listed.index("/etc/shadow") < listed.index("the same processes as for #2")
+    assert max(map(cell_len, listed.splitlines())) <= 80
+
+
+def test_sets_are_not_cut_where_the_list_is_longer_than_the_screen_anyway(make: Make) -> None:
+    """So the line of an upgrade is not hidden by a long list."""
+    loud = [confirmed(make, make.change(path=b"/etc/sudoers.d/%d" % number, id=number)) for number in range(1, 20)]
+    written = screen_of(make.diff(*loud, *machine(make, 40).findings), facts(make))
+    assert written.count("\n") > 24 and "apt-get upgrade, by admin (sudo)" in written
+
+
+def test_no_command_is_printed_that_would_be_refused(make: Make) -> None:
+    """A changed file that cannot be read is not accepted along with everything, also if nothing stands out."""
+    file = Unreadable(path=b"/srv/x", reason=UnreadableReason.PERMISSION, differs=("mode",))
+    alone, beside = (make.diff(*rows, unreadable=(file,), shown="2.1.0") for rows in ((), (make.finding(),)))
+    assert accept_command("fimscan", alone, group(alone.findings)) == ""
+    command = accept_command("fimscan", beside, group(beside.findings))
+    assert command == "fimscan accept --all --even-outstanding --shown 2.1.0 --dry-run  # everything"
+
+
 def test_who_runs_a_changed_program_is_beside_it(make: Make) -> None:
     """A name in it cannot drive the terminal."""
     run = Runner(812, make.now, RunsVersion.OLD, RunsAs.PROGRAM, exe=b"/usr/sbin/n\x1b[2Jginx (deleted)")
     found = InEffect(as_of_ns=make.now, old=1, runners=(run,))
     rows = [replace(row, in_effect=found) if row.change.id == 3001 else row for row in machine(make, 30).findings]
     written = screen_of(make.diff(*rows))
-    assert "eve as root, 04:35:14\n    n\\x1b[2Jginx (pid 812) still runs the old one: restart it\n" in written
+    assert (
+        "eve as root, 04:35:14\n    n\\x1b[2Jginx (pid 812) still runs the old one: restart it (as of 2026" in written
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from fimscan.pipeline.health.outputs import output_checks
 from fimscan.pipeline.health.remedies import commented
 from fimscan.pipeline.health.started import started_checks
 from fimscan.pipeline.record.absent import accepted_absent
-from fimscan.pipeline.record.contents import keeps_content, placement_problems
+from fimscan.pipeline.record.contents import QUOTA_TOO_SMALL, keeps_content, placement_problems
 from fimscan.report.text_words import content_text
 from fimscan.report.witness import extent_text
 from fimscan.store import audit as audit_store
@@ -194,7 +194,14 @@ def _content_checks(config: Config, database: Database) -> Iterator[Check]:
     except StoreError as error:
         yield warning("contents", str(error), f"remove {path}; the next scan begins a new one")
         return
-    yield ok("contents", content_text(usage, path, config.contents.quota_bytes))
+    found = content_text(usage, path, config.contents.quota_bytes)
+    with database.read() as session:
+        last = scan_store.last_finished(session)
+    if last is not None and QUOTA_TOO_SMALL in last.problems:
+        what, _, remedy = QUOTA_TOO_SMALL.partition("; ")
+        yield warning("contents", f"{what} ({found})", remedy)
+    else:
+        yield ok("contents", found)
     for problem in placement_problems(database, config):
         what, _, remedy = problem.rpartition("; ")
         yield warning("contents", what, remedy)

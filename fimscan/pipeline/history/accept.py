@@ -56,7 +56,8 @@ class Proposal:
 
     ``states`` is ``None`` if it is everything as of ``scan``. ``left_out`` counts paths that were accepted since the
     report was shown, ``later`` changes that were found after the last report that the reviewer saw, ``withheld``
-    changes that are marked as violations. ``latest`` is the number of the last acceptance before this one.
+    changes that are marked as violations. ``latest`` is the number of the last acceptance before this one. ``unproved``
+    are the changes that would be selected as well, but are not proved to be as their package shipped them.
     """
 
     changes: tuple[Selected, ...]
@@ -69,6 +70,7 @@ class Proposal:
     withheld: int = 0
     latest: int
     by_plan: ChangePlan | None = None
+    unproved: tuple[Selected, ...] = ()
 
     @property
     def paths(self) -> int:
@@ -189,6 +191,7 @@ def propose_selected(
         withheld=len(chosen) - len(taken),
         latest=latest,
         by_plan=by_plan,
+        unproved=_unproved(report, selection, chosen),
     )
 
 
@@ -276,6 +279,14 @@ def _later_text(later: int, report: Report) -> str:
     )
 
 
+def _unproved(report: Report, selection: Selection, chosen: Sequence[Selected]) -> tuple[Selected, ...]:
+    if not selection.as_shipped:
+        return ()
+    taken = {item.row.finding.change.path for item in chosen}
+    found, _ = select(report.grouping, replace(selection, as_shipped=False))
+    return tuple(item for item in found if item.row.finding.change.path not in taken)
+
+
 def _may_be_taken(item: Selected, selection: Selection) -> bool:
     """What is marked as a violation is accepted only if it is named itself."""
     decided = item.row.finding.disposition
@@ -296,16 +307,24 @@ def _needs_shown() -> UsageError:
 
 def _require_nothing_outstanding(report: Report) -> None:
     paths = [row.finding.change.path for row in report.grouping.standing_out]
-    paths += [item.path for item in report.diff.unreadable if item.differs]
-    if not paths:
-        return
-    named = ", ".join(map(show, paths[:_NAMED_PATHS]))
+    unread = [item.path for item in report.diff.unreadable if item.differs]
+    found = []
+    if paths:
+        stand = "1 change stands out" if len(paths) == 1 else f"{len(paths):,} changes stand out"
+        found.append(f"{stand} ({_first_of(paths)})")
+    if unread:
+        files = "1 changed file" if len(unread) == 1 else f"{len(unread):,} changed files"
+        found.append(f"{files} could not be read ({_first_of(unread)})")
+    if found:
+        raise UsageError(
+            f"nothing was accepted: {' and '.join(found)}, and --all would accept them unseen. Look at them with"
+            " 'fimscan diff', then accept by path, number or --set, or add --even-outstanding"
+        )
+
+
+def _first_of(paths: Sequence[bytes]) -> str:
     more = f" and {len(paths) - _NAMED_PATHS:,} more" if len(paths) > _NAMED_PATHS else ""
-    stand = "1 change stands out" if len(paths) == 1 else f"{len(paths):,} changes stand out"
-    raise UsageError(
-        f"nothing was accepted: {stand} ({named}{more}), and --all would accept them unseen. Look at them with"
-        " 'fimscan diff', then accept by path, number or --set, or add --even-outstanding"
-    )
+    return f"{', '.join(map(show, paths[:_NAMED_PATHS]))}{more}"
 
 
 def decided_states(

@@ -17,6 +17,10 @@ from fimscan.store.contents import ContentFile, contents_file
 from fimscan.store.database import Database
 from fimscan.store.session import Session
 
+QUOTA_TOO_SMALL = (
+    "the quota of kept contents is too small: content of the baseline or of the last scan was dropped;"
+    " raise [contents] quota, or keep the content of fewer files"
+)
 _MOST_WAITING = 4 * 1024 * 1024  # bytes, compressed
 
 
@@ -68,10 +72,7 @@ class ContentRecorder:
                 _, lost = self._file.keep_within(self._quota, self._needed)
                 self._file.close()
                 if lost:
-                    self.problems.append(
-                        "the quota of kept contents is too small: content of the baseline or of the last scan was"
-                        " dropped; raise [contents] quota, or keep the content of fewer files"
-                    )
+                    self.problems.append(QUOTA_TOO_SMALL)
             except StoreError as error:
                 self._fail(error)
         self._file = None

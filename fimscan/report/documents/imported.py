@@ -8,8 +8,8 @@ from typing import Any
 from fimscan.report.display import time_text
 
 _COUNTS = (
-    "same", "differing", "gone", "new", "adopted", "outside", "without_digest", "uncomputable", "uncompared", "skipped",
-    "unreadable",
+    "same", "differing", "gone", "new", "adopted", "outside", "followed", "without_digest", "uncomputable",
+    "uncompared", "skipped", "unreadable",
 )  # fmt: skip
 
 
