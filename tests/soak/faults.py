@@ -131,7 +131,7 @@ class Faults:
         assert self.clock is not None, "there is a C compiler"
         with self.crew.resting():
             self.service.wait_for_scans(2)  # all changes are recorded
-            with self.truth.fault("clock set"):
+            with self.truth.fault("clock set", seconds * 10**9):
                 set_clock(self.clock, seconds)
                 try:
                     yield

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
+from itertools import chain, pairwise
 from typing import Any
 
 from fimscan.model import (
@@ -219,7 +219,7 @@ class Judge:
     def outages(self, recorded: Sequence[ControlFailure]) -> None:
         """Judge the recorded failures of controls: each outage once, none without a fault."""
         judgement = self.judgement
-        for fault in self._faults:
+        for fault in chain.from_iterable(map(_outages_of, self._faults)):
             if fault.name not in OUTAGES:
                 continue
             judgement.outages += 1
@@ -325,6 +325,14 @@ def _is_doer(actor: Actor, made: Made) -> bool:
         and actor.uid in (made.user, None)
         and (made.login is None or actor.auid in (made.login, None))
     )
+
+
+def _outages_of(fault: Fault) -> list[Fault]:
+    """A fault as outages: a clock that was set has two, each from one time that it showed to the other."""
+    if not fault.ahead_ns:
+        return [fault]
+    ahead_ns = fault.ahead_ns
+    return [replace(fault, start_ns=time_ns, end_ns=time_ns + ahead_ns) for time_ns in (fault.start_ns, fault.end_ns)]
 
 
 def _path(row: Finding) -> str:

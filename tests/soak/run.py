@@ -59,11 +59,11 @@ class Pace:
     """
 
     interval_s: int = 5
-    rounds: int = 150
-    changes: int = 150
-    rate: float = 120.0
-    rest_s: float = 1.5
-    database_mb: int = 1024
+    rounds: int = 120
+    changes: int = 30
+    rate: float = 80.0
+    rest_s: float = 2.0
+    database_mb: int = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,11 +29,15 @@ class Made:
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """A time in which something did not work. ``end_ns`` is 0 while it lasts."""
+    """A time in which something did not work. ``end_ns`` is 0 while it lasts.
+
+    ``ahead_ns`` is by how much fimscan's clock was ahead meanwhile.
+    """
 
     name: str
     start_ns: int
     end_ns: int = 0
+    ahead_ns: int = 0
 
     def overlaps(self, start_ns: int, end_ns: int) -> bool:
         """Whether it touches a stretch of time."""
@@ -61,9 +65,9 @@ class Truth:
             self.file.writelines(json.dumps(asdict(change)) + "\n" for change in changes)
 
     @contextmanager
-    def fault(self, name: str) -> Iterator[Fault]:
+    def fault(self, name: str, ahead_ns: int = 0) -> Iterator[Fault]:
         """A fault, for as long as the block runs."""
-        one = Fault(name=name, start_ns=time.time_ns())
+        one = Fault(name=name, start_ns=time.time_ns(), ahead_ns=ahead_ns)
         try:
             yield one
         finally:
