@@ -16,7 +16,7 @@ from tests.lab.runner import open_ground
 from tests.soak import scripts
 from tests.soak.run import Pace, Result, play
 
-_SHOWN = 30
+_SHOWN = 15
 SHORT = Pace(interval_s=4, rounds=30, changes=25, rate=80.0, rest_s=1.5, database_mb=128)
 
 

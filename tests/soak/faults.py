@@ -137,7 +137,7 @@ class Faults:
                     yield
                 finally:
                     set_clock(self.clock, 0)
-                    self.service.wait_for_scans(2)
+            self.service.wait_for_scans(1)
 
     def killed(self) -> None:
         """kill -9 of the scheduler at a random moment, and a new start."""

@@ -120,16 +120,29 @@ class Judge:
 
     def _span(self, fault: Fault) -> Span:
         """Extend a fault by the times around it in which fimscan could not look."""
-        first_ns, last_ns = fault.start_ns - self._tolerance_ns, fault.end_ns + self._tolerance_ns
+        first_ns, last_ns = self._looked_ns(fault.start_ns), self._noticed_ns(fault.end_ns)
         has_grown = True
         while has_grown:
             has_grown = False
             for other in self._faults:
                 if other.name in HINDERING and other.overlaps(first_ns, last_ns):
-                    around = other.start_ns - self._tolerance_ns, other.end_ns + self._tolerance_ns
+                    around = self._looked_ns(other.start_ns), self._noticed_ns(other.end_ns)
                     has_grown |= around[0] < first_ns or around[1] > last_ns
                     first_ns, last_ns = min(first_ns, around[0]), max(last_ns, around[1])
         return Span(fault, first_ns, last_ns)
+
+    def _looked_ns(self, time_ns: int) -> int:
+        """When fimscan looked last before something happened, at the latest: an interval ago, or when a scan began."""
+        begun_ns = max((start for start, _ in self._scans if start <= time_ns), default=time_ns)
+        return min(time_ns - self._tolerance_ns, begun_ns - _S)
+
+    def _noticed_ns(self, time_ns: int) -> int:
+        """When something is noticed, at the latest: after an interval, or after the first scan that began after it.
+
+        On a loaded machine, a scan takes longer than an interval.
+        """
+        finished_ns = min((end for start, end in self._scans if start >= time_ns), default=time_ns)
+        return max(time_ns, finished_ns) + self._tolerance_ns
 
     # ----------------------------------------------------------------------------------------------------------------
     # Changes
@@ -249,18 +262,10 @@ class Judge:
         if one.end_ns is None:
             return False
         span = self._span(fault)
-        start_ns, end_ns = self._noticed_ns(fault.start_ns), self._noticed_ns(fault.end_ns)
-        return span.first_ns <= one.start_ns <= start_ns and fault.end_ns - self._tolerance_ns <= one.end_ns <= max(
-            span.last_ns, end_ns
+        return (
+            span.first_ns <= one.start_ns <= self._noticed_ns(fault.start_ns)
+            and fault.end_ns - self._tolerance_ns <= one.end_ns <= span.last_ns
         )
-
-    def _noticed_ns(self, time_ns: int) -> int:
-        """When something has to be noticed at the latest: after an interval, or by the first scan that began after it.
-
-        On a loaded machine, a scan takes longer than an interval.
-        """
-        finished_ns = min((end for start, end in self._scans if start >= time_ns), default=0)
-        return max(time_ns + self._tolerance_ns, finished_ns + 2 * _SLACK_NS)
 
     # ----------------------------------------------------------------------------------------------------------------
     # Messages

@@ -60,9 +60,9 @@ class Pace:
 
     interval_s: int = 5
     rounds: int = 120
-    changes: int = 30
+    changes: int = 25
     rate: float = 80.0
-    rest_s: float = 2.0
+    rest_s: float = 2.5
     database_mb: int = 512
 
 
