@@ -335,9 +335,9 @@ def scan_symptoms(facts: ScanFacts) -> Iterator[Symptom]:
         yield Symptom(kind=ControlKind.SCAN, subject=_SCANS, start_ns=due_ns, end_ns=facts.this_ns, cause=cause)
 
 
-def failed_scan(message: str, now_ns: int) -> Symptom:
+def failed_scan(message: str, begun_ns: int) -> Symptom:
     """A scan ended with an error; that lasts until one finishes."""
-    return Symptom(kind=ControlKind.SCAN, subject=_SCANS, start_ns=now_ns, cause=f"the scan failed: {message}")
+    return Symptom(kind=ControlKind.SCAN, subject=_SCANS, start_ns=begun_ns, cause=f"the scan failed: {message}")
 
 
 def _interval(seconds: int) -> str:
