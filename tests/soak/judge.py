@@ -14,6 +14,7 @@ What has to be answered:
   fimscan could not look when the fault began or ended (it slept, its database was locked ...), its gap begins with its
   last look before, and ends with its first look after that.
 - A change that was made while audit was blind is never ``confirmed``.
+- An innocent process that only opened the file may be listed beside the one that changed it, and is never named alone.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class Judgement:
     found: int = 0
     confirmed: int = 0
     excused: int = 0
+    contested: int = 0
     lost: int = 0
     doubled: int = 0
     accused: int = 0
@@ -116,6 +118,7 @@ class Judge:
         self._faults = sorted(faults, key=lambda fault: fault.start_ns)
         self._tolerance_ns = int(interval_s * _S)
         self._blind = [self._span(fault) for fault in self._faults if fault.name in BLIND]
+        self._innocent: dict[str, Made] = {}
         self.judgement = Judgement()
 
     def _span(self, fault: Fault) -> Span:
@@ -154,7 +157,11 @@ class Judge:
             for path in {state.path for state in finding.change.sides}:
                 by_path[path.decode()].append(finding)
         known: set[int] = set()
-        for one in made:
+        given = [*made]
+        self._innocent = {one.path: one for one in given if one.what == "open"}
+        for one in given:
+            if one.what == "open":
+                continue
             self.judgement.made += 1
             mine = {row.change.id: row for path in (one.path, one.other) for row in by_path.get(path, ())}
             known.update(mine)
@@ -183,16 +190,19 @@ class Judge:
             else:
                 judgement.doubled += 1
             judgement.problems.append(f"recorded as {kinds[0]}: {made}")
-        is_confirmed = True
-        for row in rows:
-            is_confirmed &= self._answer(made, row, is_step=bool(steps) and row is not rows[0])
-        judgement.confirmed += is_confirmed
-        judgement.excused += not is_confirmed
+        answers = [self._answer(made, row, is_step=bool(steps) and row is not rows[0]) for row in rows]
+        judgement.confirmed += all(answers)
+        judgement.contested += any(row.attribution.verdict is Verdict.CONTESTED for row in rows)
+        judgement.excused += not all(answers)
 
     def _answer(self, made: Made, row: Finding, *, is_step: bool) -> bool:
         """Judge an answer; return whether it is confirmed."""
         answer, judgement = row.attribution, self.judgement
-        if not all(_is_doer(actor, made) for actor in answer.actors):
+        innocent = self._innocent.get(made.path)
+        doers = [actor for actor in answer.actors if _is_doer(actor, made)]
+        others = [actor for actor in answer.actors if not _is_doer(actor, made)]
+        are_known = innocent is not None and all(_is_doer(actor, innocent) for actor in others)
+        if others and (not are_known or not doers or answer.verdict is Verdict.CONFIRMED):
             judgement.accused += 1
             self._problem("accused wrongly", row, made)
         if answer.verdict is Verdict.CONFIRMED:
@@ -203,6 +213,8 @@ class Judge:
                 judgement.wrong += 1
                 self._problem("confirmed although audit was blind", row, made)
             return True
+        if innocent is not None and answer.verdict is Verdict.CONTESTED:
+            return False
         if not (self._is_excused(row) or (is_step and answer.reason is Reason.HELD_DESCRIPTOR)):
             judgement.wrong += 1
             self._problem("not confirmed without a reason", row, made)

@@ -14,7 +14,10 @@ from typing import IO
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """One change: what was done to a path (for a rename: to ``path`` from ``other``), by whom, and when."""
+    """One change: what was done to a path (for a rename: to ``path`` from ``other``), by whom, and when.
+
+    ``open`` changes nothing: its process is innocent.
+    """
 
     what: str
     path: str
