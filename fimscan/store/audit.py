@@ -189,16 +189,16 @@ def extend(session: Session, path: bytes, stretch: Extent, *, continued: bool) -
     journal.note(session, [of_row(Subject.EXTENT, {"id": inserted[0], **row})])
 
 
-def shorten(session: Session, path: bytes, end_ns: int) -> None:
-    """End the last extent of a log at a time, if it ends later: the clock was set back since.
+def shorten(session: Session, path: bytes, end_ns: int, now_ns: int) -> None:
+    """End the last extent of a log at a time, if it ends after the present: the clock was set back since.
 
-    Otherwise, it would cover what is not read yet.
+    Otherwise, it would cover what is not read yet. Another process may have read more than until ``end_ns``.
     """
     table = schema.audit_extent
     mine = (table.c.host_id == session.host_id) & (table.c.path == path)
     journal.lock(session)
     last = session.execute(select(table).where(mine).order_by(table.c.id.desc()).limit(1)).first()
-    if last is not None and last.end_ns > end_ns:
+    if last is not None and last.end_ns > now_ns:
         values = {"start_ns": min(last.start_ns, end_ns), "end_ns": end_ns}
         session.execute(update(table).where(table.c.id == last.id).values(**values))
         known = last._asdict()

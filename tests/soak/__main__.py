@@ -53,8 +53,8 @@ def lines(result: Result) -> list[str]:
         shown.append(f"{len(found.problems)} problems; database, truth and output are in {result.root}")
     return [
         *shown,
-        f"made {found.made:,}, found {found.found:,}, confirmed {found.confirmed:,}; not confirmed: in a gap"
-        f" {found.excused - found.contested:,}, contested with a process that only opened the file {found.contested:,}",
+        f"made {found.made:,}, found {found.found:,}, confirmed {found.confirmed:,}",
+        f"in a gap {found.excused - found.contested:,}, contested with who only opened the file {found.contested:,}",
         f"lost {found.lost}, doubled {found.doubled}, accused wrongly {found.accused}, undelivered {found.undelivered}",
         f"wrong reasons {found.wrong}, alarms without a fault {found.false_alarms}",
         f"outages recorded {found.outages_recorded} of {found.outages}",
