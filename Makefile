@@ -2,6 +2,8 @@
 # make demo   real processes change files in a scratch directory; fimscan names each process
 # make lab    compare answers with the truth: real processes, the real kernel's audit, each file system of servers,
 #             quiet and noisy (root; ARGS="--fs btrfs" for a single one, listed in tests/lab/volume.py)
+# make soak   fimscan schedule for some minutes, while auditd, rules, disk, database, receivers, clock and scheduler fail
+#             (root; ARGS="--seed 7 --runs 3", ARGS=--short for the form that is in the tests)
 # make test   run the tests
 # make lint   run ruff and mypy
 # make bench  compare the performance with other programs (LOG=FILE: a log of benchmarks/make_audit_log.py)
@@ -32,7 +34,7 @@ INSTALL_ENV = DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) BINDIR=$(BINDIR) MANDIR=$(DATA
 # Optional libraries: make install EXTRAS=postgresql,zstd
 EXTRAS ?=
 
-.PHONY: run demo lab test lint bench docs wheel install uninstall deb lock audit-dependencies clean
+.PHONY: run demo lab soak test lint bench docs wheel install uninstall deb lock audit-dependencies clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.installed
@@ -44,6 +46,9 @@ demo: $(VENV)/.installed
 lab: $(VENV)/.developer
 	$(BIN)/python -m tests.lab $(ARGS)
 	$(BIN)/python -m tests.lab --noise $(ARGS)
+
+soak: $(VENV)/.developer
+	$(BIN)/python -m tests.soak $(ARGS)
 
 test: $(VENV)/.developer
 	$(BIN)/python -m pytest $(if $(findstring no:xdist,$(ARGS)),,$(PARALLEL)) $(ARGS)

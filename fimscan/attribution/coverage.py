@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from fimscan.attribution.gaps import (
@@ -106,6 +107,7 @@ class CoverageMap:
         self._unauditable = unauditable
         self._observations = sorted(observations, key=lambda o: o.time_ns)
         self._times = [o.time_ns for o in self._observations]
+        self._interrupted = _interrupted(self._observations)
         self._notices = sorted(notices, key=lambda n: n.event)
         self._notice_times = [n.event.time_ns for n in self._notices]
         self._extents = [sorted(some, key=lambda e: e.start_ns) for some in extents]
@@ -282,7 +284,8 @@ class CoverageMap:
         """
         first, second = self._observations[position : position + 2]
         start, end = first.time_ns, second.time_ns
-        gaps = [make_gap(start, end, GapReason.CLOCK_CHANGED)] if _clock_was_set(first, second) else []
+        was_set = _clock_was_set(first, second) or position in self._interrupted
+        gaps = [make_gap(start, end, GapReason.CLOCK_CHANGED)] if was_set else []
         if first.error or second.error:
             return [*gaps, make_gap(start, end, GapReason.NOT_OBSERVED)]
         if first.boot_id != second.boot_id:
@@ -339,6 +342,25 @@ class CoverageMap:
         else:
             gaps.append(make_gap(start, end, GapReason.NO_RULE))
         return gaps
+
+
+def _interrupted(observations: Sequence[AuditObservation]) -> frozenset[int]:
+    """Return the positions of observations between which and the next one the clock was set, and set back.
+
+    An observation from that time comes between them by the time since boot, but not by its own time.
+    """
+    by_boot: dict[str, list[tuple[int, int]]] = {}
+    for position, seen in enumerate(observations):
+        if seen.boottime_ns is not None:
+            by_boot.setdefault(seen.boot_id, []).append((seen.boottime_ns, position))
+    following = dict(
+        chain.from_iterable(pairwise(position for _, position in sorted(some)) for some in by_boot.values())
+    )
+    return frozenset(
+        position
+        for position, later in following.items()
+        if later != position + 1 and _clock_was_set(observations[position], observations[later])
+    )
 
 
 def _clock_was_set(first: AuditObservation, second: AuditObservation) -> bool:

@@ -189,6 +189,22 @@ def extend(session: Session, path: bytes, stretch: Extent, *, continued: bool) -
     journal.note(session, [of_row(Subject.EXTENT, {"id": inserted[0], **row})])
 
 
+def shorten(session: Session, path: bytes, end_ns: int, now_ns: int) -> None:
+    """End the last extent of a log at a time, if it ends after the present: the clock was set back since.
+
+    Otherwise, it would cover what is not read yet. Another process may have read more than until ``end_ns``.
+    """
+    table = schema.audit_extent
+    mine = (table.c.host_id == session.host_id) & (table.c.path == path)
+    journal.lock(session)
+    last = session.execute(select(table).where(mine).order_by(table.c.id.desc()).limit(1)).first()
+    if last is not None and last.end_ns > now_ns:
+        values = {"start_ns": min(last.start_ns, end_ns), "end_ns": end_ns}
+        session.execute(update(table).where(table.c.id == last.id).values(**values))
+        known = last._asdict()
+        journal.note(session, [of_row(Subject.EXTENT, known), of_row(Subject.EXTENT, {**known, **values})])
+
+
 def extents(session: Session, path: bytes) -> list[Extent]:
     """The extents of a log: the stretches of time over which it was read without a gap."""
     table = schema.audit_extent
@@ -200,9 +216,10 @@ def add_observation(session: Session, observation: AuditObservation) -> None:
     """Store an observation of the kernel's audit system; of a run of equal ones, only the first and the last stay."""
     table = schema.observation
     detail = codec.dump_observation(observation)
-    mine = select(table).where(table.c.host_id == session.host_id).order_by(table.c.time_ns.desc()).limit(2)
+    # Where the clock was set back, some are from times that have not come yet.
+    mine = (table.c.host_id == session.host_id) & (table.c.time_ns <= observation.time_ns)
     journal.lock(session)
-    recent = session.execute(mine).all()
+    recent = session.execute(select(table).where(mine).order_by(table.c.time_ns.desc()).limit(2)).all()
     if len(recent) == 2 and all(_is_unchanged(codec.load_observation(*row[1:]), observation) for row in recent):
         between = (table.c.host_id == session.host_id) & (table.c.time_ns == recent[0].time_ns)
         session.execute(table.delete().where(between))
@@ -210,10 +227,11 @@ def add_observation(session: Session, observation: AuditObservation) -> None:
     add_new(session, Subject.OBSERVATION, [{"time_ns": observation.time_ns, "detail": detail}])
 
 
-def last_answer(session: Session) -> AuditObservation | None:
-    """The newest of the last 20 observations that did not fail."""
+def last_answer(session: Session, until_ns: int) -> AuditObservation | None:
+    """The newest of the last 20 observations up to a time that did not fail."""
     table = schema.observation
-    query = select(table.c.time_ns, table.c.detail).where(table.c.host_id == session.host_id)
+    mine = (table.c.host_id == session.host_id) & (table.c.time_ns <= until_ns)
+    query = select(table.c.time_ns, table.c.detail).where(mine)
     rows = session.execute(query.order_by(table.c.time_ns.desc()).limit(_LOOKED_BACK))
     answers = (codec.load_observation(time_ns, detail) for time_ns, detail in rows)
     return next((answer for answer in answers if answer.error is None), None)
@@ -226,6 +244,13 @@ def _is_unchanged(earlier: AuditObservation, now: AuditObservation) -> bool:
         apart = (now.time_ns - earlier.time_ns) - (now.boottime_ns - earlier.boottime_ns)
     same_time = replace(earlier, time_ns=now.time_ns, boottime_ns=now.boottime_ns)
     return same_time == now and abs(apart) <= SLACK_NS and (earlier.boottime_ns is None) == (now.boottime_ns is None)
+
+
+def observations_after(session: Session, time_ns: int) -> list[AuditObservation]:
+    """The observations of times that have not come yet, as of a time: the clock was set back since."""
+    table = schema.observation
+    query = select(table.c.time_ns, table.c.detail).where(table.c.host_id == session.host_id, table.c.time_ns > time_ns)
+    return [codec.load_observation(*row) for row in session.execute(query)]
 
 
 def observations(session: Session, start_ns: int, end_ns: int) -> list[AuditObservation]:

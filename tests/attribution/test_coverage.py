@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fimscan.attribution import CoverageMap, Extent, Need, covers
-from fimscan.model import AuditNotice, EventId, Gap, GapReason, NoticeKind, Window
+from fimscan.model import AuditNotice, AuditObservation, EventId, Gap, GapReason, NoticeKind, Window
 from tests.support import SECOND, WINDOW, observation, rule
 
 WHOLE = [[Extent(start_ns=0, end_ns=3000 * SECOND)]]
@@ -63,6 +63,20 @@ def test_rules_that_were_added_cover_from_then_on() -> None:
     seen = (observation(900, rules=()), observation(2100))
     found = CoverageMap(seen, [notice(NoticeKind.RULE_ADDED, 1400)], WHOLE).over(b"/w/f", WINDOW, NEED)
     assert seconds(found.gaps) == [(1000, 1400, GapReason.NO_RULE)]
+
+
+def test_a_clock_that_was_set_and_set_back_is_a_gap() -> None:
+    """Both observations around that time agree. The one in between has a time that has not come yet."""
+
+    def at(time: int, since_boot: int) -> AuditObservation:
+        return observation(time, boottime_ns=since_boot * SECOND)
+
+    seen = (at(900, 900), at(1200, 1200), at(5000, 1300), at(1400, 1400), at(2100, 2100))
+    found = CoverageMap(seen, (), WHOLE).over(b"/w/f", WINDOW, NEED)
+    assert seconds(found.gaps) == [(1200, 1400, GapReason.CLOCK_CHANGED)]
+    # Two processes look at the same moment: nothing was set.
+    close = (at(900, 900), replace(at(1200, 1200), boottime_ns=1200 * SECOND + 2000), at(1200, 1200), at(2100, 2100))
+    assert CoverageMap(close, (), WHOLE).over(b"/w/f", WINDOW, NEED).complete
 
 
 def test_every_log_has_to_be_read() -> None:

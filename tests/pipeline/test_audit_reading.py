@@ -13,14 +13,18 @@ import pytest
 
 from fimscan import audit
 from fimscan.config import Config, parse_config
-from fimscan.model import AuditObservation, EventId, HostIdentity, IdSource, Reason, Verdict
+from fimscan.model import AuditObservation, ControlKind, EventId, HostIdentity, IdSource, Reason, Verdict
 from fimscan.pipeline import AuditSource, ScanResult, run_scan
 from fimscan.pipeline.audit import reading
 from fimscan.pipeline.audit.reading import AuditReader
+from fimscan.pipeline.controls import record as controls
 from fimscan.store import audit as audit_store
+from fimscan.store import controls as control_store
 from fimscan.store.database import Database
 from tests.conftest import Cli, rows
 from tests.support import rule
+
+HOUR_NS = 3600 * 10**9
 
 
 def event(path: Path, serial: int, *, node: str = "", pid: int = 4242, at: float | None = None) -> str:
@@ -243,3 +247,46 @@ def test_a_scan_waits_for_the_records_of_calls_that_have_ended(host: Host, monke
     host.target.write_text("new")
     (finding,) = host.scan().diff.findings
     assert (finding.attribution.verdict, finding.attribution.actors[0].pid) == (Verdict.CONFIRMED, 4242)
+
+
+def test_a_clock_that_was_set_back_hides_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was seen at times that have not come yet is not the present: rules that are removed now are missed.
+
+    Forward and back are two failures of the clock. The log counts as read until now, and no further. Equal observations
+    are not kept, one for each reading.
+    """
+    from tests.evidence.site import problems  # which imports this module
+
+    present, observe = time.time_ns, audit.observe
+    ahead, rules = [0], [True]
+
+    def answer(now_ns: int) -> AuditObservation:
+        found = replace(observe(now_ns), boottime_ns=now_ns - ahead[0])
+        return found if rules[0] else replace(found, rules=())
+
+    def read() -> None:
+        reading.read_audit(host.database, host.source)
+        controls.after_reading(host.database, host.config, host.source)
+
+    monkeypatch.setattr(time, "time_ns", lambda: present() + ahead[0])
+    monkeypatch.setattr(audit, "observe", answer)
+    host.scan()
+    for ahead[0] in (0, HOUR_NS, 0):
+        read()
+        read()
+    rules[0] = False
+    for _ in range(4):
+        read()
+    now_ns = present()
+    with host.database.read() as session:
+        failures = control_store.between(session, 0, now_ns + 2 * HOUR_NS)
+        extents = audit_store.extents(session, host.source.paths[0])
+        seen = audit_store.observations(session, 0, now_ns)
+    assert [item.cause for item in failures if item.kind is ControlKind.CLOCK] == [
+        f"the clock was set {way} by 3,600 s: times before and after cannot be compared" for way in ("forward", "back")
+    ]
+    (missed,) = [item for item in failures if item.kind is ControlKind.AUDIT]
+    assert (missed.subject, missed.is_open) == (str(host.watched), True)
+    assert extents[-1].end_ns <= now_ns
+    assert len(seen) < 9
+    assert problems(host.database) == []

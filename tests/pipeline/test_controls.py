@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -294,6 +295,16 @@ def test_a_failed_scan_is_stored_until_one_finishes(tmp_path: Path, database: Da
     assert line.startswith("Control works again (scan)")
     assert scanned(database, config) == ControlReport()
     assert problems(database) == []
+
+
+def test_a_scan_that_fails_late_has_failed_from_its_begin_on(database: Database) -> None:
+    """A locked database gives its error after a quarter of a minute. Nothing was looked at in that time."""
+    with pytest.raises(StoreError), record.noting_failure(database):
+        late_ns = time.time_ns()
+        raise StoreError("it is locked")
+    with database.read() as session:
+        (failed,) = control_store.still_open(session)
+    assert failed.start_ns <= late_ns
 
 
 def test_an_older_copy_of_the_database_is_noticed(tmp_path: Path, database: Database, config: Config) -> None:

@@ -16,7 +16,7 @@ from tests.lab.runner import open_ground
 from tests.soak import scripts
 from tests.soak.run import Pace, Result, play
 
-_SHOWN = 30
+_SHOWN = 15
 SHORT = Pace(interval_s=4, rounds=30, changes=25, rate=80.0, rest_s=1.5, database_mb=128)
 
 
@@ -53,7 +53,8 @@ def lines(result: Result) -> list[str]:
         shown.append(f"{len(found.problems)} problems; database, truth and output are in {result.root}")
     return [
         *shown,
-        f"made {found.made:,}, found {found.found:,}, confirmed {found.confirmed:,}, in a gap {found.excused:,}",
+        f"made {found.made:,}, found {found.found:,}, confirmed {found.confirmed:,}",
+        f"in a gap {found.excused - found.contested:,}, contested with who only opened the file {found.contested:,}",
         f"lost {found.lost}, doubled {found.doubled}, accused wrongly {found.accused}, undelivered {found.undelivered}",
         f"wrong reasons {found.wrong}, alarms without a fault {found.false_alarms}",
         f"outages recorded {found.outages_recorded} of {found.outages}",

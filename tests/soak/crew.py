@@ -22,6 +22,7 @@ _DIRECTORIES = 8
 _PATIENCE = 120
 # Of a hundred changes. The others are creations.
 _SHARES = {"modify": 25, "remove": 15, "chmod": 10, "rename": 10}
+_OPENED = 0.25  # of the modified files: a process of root opens them, too, and writes nothing
 
 
 class Crew:
@@ -103,22 +104,25 @@ class Crew:
             self._failure = error
 
     def _round(self) -> None:
-        """Let one worker of each user make its changes, all at the same time."""
+        """Let one worker of each user make its changes, all at the same time, and an innocent process open files."""
         self._number += 1
-        running = []
-        for user in USERS:
-            changes = [self._change(user, number) for number in range(self._changes)]
-            command = [sys.executable, "-IS", worker.__file__]
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/")
-            running.append((user, changes, process))
-            assert process.stdin is not None
-            process.stdin.write(json.dumps({"user": user, "rate": self._rate, "changes": changes}).encode())
-            process.stdin.close()
-            process.stdin = None
+        orders = [(user, [self._change(user, number) for number in range(self._changes)]) for user in USERS]
+        modified = [path for _, changes in orders for what, path, _ in changes if what == "modify"]
+        orders.insert(0, (0, [("open", path, "") for path in modified if self._random.random() < _OPENED]))
+        running = [(user, changes, self._started(user, changes)) for user, changes in orders]
         for user, changes, process in running:
             said, _ = process.communicate(timeout=_PATIENCE)
             assert process.returncode == 0, f"a worker of user {user} failed"
             self._truth.add(list(_made(user, changes, process.pid, json.loads(said))))
+
+    def _started(self, user: int, changes: list[tuple[str, str, str]]) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-IS", worker.__file__]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/")
+        assert process.stdin is not None
+        process.stdin.write(json.dumps({"user": user, "rate": self._rate, "changes": changes}).encode())
+        process.stdin.close()
+        process.stdin = None
+        return process
 
     def _change(self, user: int, number: int) -> tuple[str, str, str]:
         new = f"{self._place}/user{user}/d{number % _DIRECTORIES}/new{self._number}-{number}"

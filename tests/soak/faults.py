@@ -130,18 +130,18 @@ class Faults:
         """
         assert self.clock is not None, "there is a C compiler"
         with self.crew.resting():
-            self.service.wait_for_scans(2)  # all changes are recorded
-            with self.truth.fault("clock set"):
+            self.service.wait_for_scan()  # all changes are recorded
+            with self.truth.fault("clock set", seconds * 10**9):
                 set_clock(self.clock, seconds)
                 try:
                     yield
                 finally:
                     set_clock(self.clock, 0)
-                    self.service.wait_for_scans(2)
+            self.service.wait_for_scan()
 
     def killed(self) -> None:
         """kill -9 of the scheduler at a random moment, and a new start."""
-        time.sleep(self.random.uniform(0.1, 3.0))
+        time.sleep(self.random.uniform(0.1, 2.5))
         with self.truth.fault("scheduler killed"):
             self.service.kill()
             self.service.start()

@@ -14,14 +14,15 @@ What has to be answered:
   fimscan could not look when the fault began or ended (it slept, its database was locked ...), its gap begins with its
   last look before, and ends with its first look after that.
 - A change that was made while audit was blind is never ``confirmed``.
+- An innocent process that only opened the file may be listed beside the one that changed it, and is never named alone.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
+from itertools import chain, pairwise
 from typing import Any
 
 from fimscan.model import (
@@ -77,6 +78,7 @@ class Judgement:
     found: int = 0
     confirmed: int = 0
     excused: int = 0
+    contested: int = 0
     lost: int = 0
     doubled: int = 0
     accused: int = 0
@@ -116,20 +118,34 @@ class Judge:
         self._faults = sorted(faults, key=lambda fault: fault.start_ns)
         self._tolerance_ns = int(interval_s * _S)
         self._blind = [self._span(fault) for fault in self._faults if fault.name in BLIND]
+        self._innocent: dict[str, Made] = {}
         self.judgement = Judgement()
 
     def _span(self, fault: Fault) -> Span:
         """Extend a fault by the times around it in which fimscan could not look."""
-        first_ns, last_ns = fault.start_ns - self._tolerance_ns, fault.end_ns + self._tolerance_ns
+        first_ns, last_ns = self._looked_ns(fault.start_ns), self._noticed_ns(fault.end_ns)
         has_grown = True
         while has_grown:
             has_grown = False
             for other in self._faults:
                 if other.name in HINDERING and other.overlaps(first_ns, last_ns):
-                    around = other.start_ns - self._tolerance_ns, other.end_ns + self._tolerance_ns
+                    around = self._looked_ns(other.start_ns), self._noticed_ns(other.end_ns)
                     has_grown |= around[0] < first_ns or around[1] > last_ns
                     first_ns, last_ns = min(first_ns, around[0]), max(last_ns, around[1])
         return Span(fault, first_ns, last_ns)
+
+    def _looked_ns(self, time_ns: int) -> int:
+        """When fimscan looked last before something happened, at the latest: an interval ago, or when a scan began."""
+        begun_ns = max((start for start, _ in self._scans if start <= time_ns), default=time_ns)
+        return min(time_ns - self._tolerance_ns, begun_ns - _S)
+
+    def _noticed_ns(self, time_ns: int) -> int:
+        """When something is noticed, at the latest: after an interval, or after the first scan that began after it.
+
+        On a loaded machine, a scan takes longer than an interval.
+        """
+        finished_ns = min((end for start, end in self._scans if start >= time_ns), default=time_ns)
+        return max(time_ns, finished_ns) + self._tolerance_ns
 
     # ----------------------------------------------------------------------------------------------------------------
     # Changes
@@ -141,7 +157,11 @@ class Judge:
             for path in {state.path for state in finding.change.sides}:
                 by_path[path.decode()].append(finding)
         known: set[int] = set()
-        for one in made:
+        given = [*made]
+        self._innocent = {one.path: one for one in given if one.what == "open"}
+        for one in given:
+            if one.what == "open":
+                continue
             self.judgement.made += 1
             mine = {row.change.id: row for path in (one.path, one.other) for row in by_path.get(path, ())}
             known.update(mine)
@@ -170,16 +190,19 @@ class Judge:
             else:
                 judgement.doubled += 1
             judgement.problems.append(f"recorded as {kinds[0]}: {made}")
-        is_confirmed = True
-        for row in rows:
-            is_confirmed &= self._answer(made, row, is_step=bool(steps) and row is not rows[0])
-        judgement.confirmed += is_confirmed
-        judgement.excused += not is_confirmed
+        answers = [self._answer(made, row, is_step=bool(steps) and row is not rows[0]) for row in rows]
+        judgement.confirmed += all(answers)
+        judgement.contested += any(row.attribution.verdict is Verdict.CONTESTED for row in rows)
+        judgement.excused += not all(answers)
 
     def _answer(self, made: Made, row: Finding, *, is_step: bool) -> bool:
         """Judge an answer; return whether it is confirmed."""
         answer, judgement = row.attribution, self.judgement
-        if not all(_is_doer(actor, made) for actor in answer.actors):
+        innocent = self._innocent.get(made.path)
+        doers = [actor for actor in answer.actors if _is_doer(actor, made)]
+        others = [actor for actor in answer.actors if not _is_doer(actor, made)]
+        are_known = innocent is not None and all(_is_doer(actor, innocent) for actor in others)
+        if others and (not are_known or not doers or answer.verdict is Verdict.CONFIRMED):
             judgement.accused += 1
             self._problem("accused wrongly", row, made)
         if answer.verdict is Verdict.CONFIRMED:
@@ -190,6 +213,8 @@ class Judge:
                 judgement.wrong += 1
                 self._problem("confirmed although audit was blind", row, made)
             return True
+        if innocent is not None and answer.verdict is Verdict.CONTESTED:
+            return False
         if not (self._is_excused(row) or (is_step and answer.reason is Reason.HELD_DESCRIPTOR)):
             judgement.wrong += 1
             self._problem("not confirmed without a reason", row, made)
@@ -219,7 +244,7 @@ class Judge:
     def outages(self, recorded: Sequence[ControlFailure]) -> None:
         """Judge the recorded failures of controls: each outage once, none without a fault."""
         judgement = self.judgement
-        for fault in self._faults:
+        for fault in chain.from_iterable(map(_outages_of, self._faults)):
             if fault.name not in OUTAGES:
                 continue
             judgement.outages += 1
@@ -249,18 +274,10 @@ class Judge:
         if one.end_ns is None:
             return False
         span = self._span(fault)
-        start_ns, end_ns = self._noticed_ns(fault.start_ns), self._noticed_ns(fault.end_ns)
-        return span.first_ns <= one.start_ns <= start_ns and fault.end_ns - self._tolerance_ns <= one.end_ns <= max(
-            span.last_ns, end_ns
+        return (
+            span.first_ns <= one.start_ns <= self._noticed_ns(fault.start_ns)
+            and fault.end_ns - self._tolerance_ns <= one.end_ns <= span.last_ns
         )
-
-    def _noticed_ns(self, time_ns: int) -> int:
-        """When something has to be noticed at the latest: after an interval, or by the first scan that began after it.
-
-        On a loaded machine, a scan takes longer than an interval.
-        """
-        finished_ns = min((end for start, end in self._scans if start >= time_ns), default=0)
-        return max(time_ns + self._tolerance_ns, finished_ns + 2 * _SLACK_NS)
 
     # ----------------------------------------------------------------------------------------------------------------
     # Messages
@@ -325,6 +342,14 @@ def _is_doer(actor: Actor, made: Made) -> bool:
         and actor.uid in (made.user, None)
         and (made.login is None or actor.auid in (made.login, None))
     )
+
+
+def _outages_of(fault: Fault) -> list[Fault]:
+    """A fault as outages: a clock that was set has two, each from one time that it showed to the other."""
+    if not fault.ahead_ns:
+        return [fault]
+    ahead_ns = fault.ahead_ns
+    return [replace(fault, start_ns=time_ns, end_ns=time_ns + ahead_ns) for time_ns in (fault.start_ns, fault.end_ns)]
 
 
 def _path(row: Finding) -> str:

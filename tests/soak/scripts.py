@@ -12,13 +12,13 @@ _HOUR = 3600
 _SLOWER = ('debounce = "1s"', 'debounce = "2s"')
 
 
-def short(faults: Faults) -> tuple[Size, Size]:
+def short(faults: Faults) -> Size:
     """Each fault once, in less than a minute."""
     faults.rotate()
     with faults.receivers_down():
         for _ in range(3):
             faults.killed()
-    faults.service.wait_for_scans(1)
+    faults.service.wait_for_scan()
     begin = faults.service.size()
     with faults.disk_full():
         with faults.auditd_killed():
@@ -31,12 +31,57 @@ def short(faults: Faults) -> tuple[Size, Size]:
         faults.rotate()
         time.sleep(7)
     faults.reloaded_in_vain()
-    return begin, begin
+    return begin
 
 
-def long(faults: Faults) -> tuple[Size, Size]:
+def long(faults: Faults) -> Size:
     """All faults, also overlapping, some minutes."""
+    _kill_twenty_times(faults)
+    # The last process of the scheduler has begun.
     service = faults.service
+    service.wait_for_scan()
+    begin = service.size()
+    with faults.auditd_killed():
+        time.sleep(3)
+    faults.rotate()
+    service.wait_for_scan()
+    with faults.disk_full(), faults.receivers_down():
+        time.sleep(12)
+    service.wait_for_scan()
+    with faults.rules_removed():
+        time.sleep(3)
+        faults.rotate()
+    faults.reloaded(*_SLOWER)
+    with faults.database_locked():
+        time.sleep(6)
+        with faults.auditd_killed():
+            time.sleep(2)
+        faults.rotate()
+        time.sleep(8)  # longer than fimscan waits for a locked database
+    service.wait_for_scan()
+    faults.reloaded_in_vain()
+    with faults.asleep():
+        time.sleep(5)
+        with faults.rules_removed():
+            time.sleep(2)
+            faults.rotate()
+        time.sleep(4)
+    service.wait_for_scan()
+    if faults.clock is not None:
+        with faults.clock_set(_HOUR):
+            time.sleep(8)
+        # The times at which audit was looked at last have not come yet.
+        with faults.rules_removed():
+            time.sleep(3)
+    faults.reloaded(*reversed(_SLOWER))
+    with faults.receivers_down():
+        time.sleep(5)
+        service.send(signal.SIGHUP)
+    return begin
+
+
+def _kill_twenty_times(faults: Faults) -> None:
+    """kill -9 at random moments, alone and while other things are broken."""
     faults.rotate()
     for _ in range(6):
         faults.killed()
@@ -47,45 +92,10 @@ def long(faults: Faults) -> tuple[Size, Size]:
     with faults.rules_removed():
         for _ in range(2):
             faults.killed()
+    faults.service.wait_for_scan()
     for _ in range(3):
         faults.killed()
     with faults.auditd_killed():
         faults.killed()
     for _ in range(2):
         faults.killed()
-    # The last process of the scheduler begins here.
-    service.wait_for_scans(2)
-    begin = service.size()
-    with faults.auditd_killed():
-        time.sleep(3)
-    faults.rotate()
-    with faults.disk_full(), faults.receivers_down():
-        time.sleep(15)
-    service.wait_for_scans(2)
-    with faults.rules_removed():
-        time.sleep(4)
-        faults.rotate()
-    faults.reloaded(*_SLOWER)
-    with faults.database_locked():
-        time.sleep(8)
-        with faults.auditd_killed():
-            time.sleep(2)
-        faults.rotate()
-        time.sleep(10)
-    service.wait_for_scans(2)
-    faults.reloaded_in_vain()
-    with faults.asleep():
-        time.sleep(6)
-        with faults.rules_removed():
-            time.sleep(3)
-            faults.rotate()
-        time.sleep(4)
-    service.wait_for_scans(2)
-    if faults.clock is not None:
-        with faults.clock_set(_HOUR):
-            time.sleep(12)
-    faults.reloaded(*reversed(_SLOWER))
-    with faults.receivers_down():
-        time.sleep(5)
-        service.send(signal.SIGHUP)
-    return begin, begin

@@ -8,12 +8,13 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_PATIENCE_S = 120
+_PATIENCE_S = 240
+_HALF_AN_HOUR_NS = 1800 * 10**9
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -79,6 +80,14 @@ class Service:
         """All that it printed so far."""
         return self._said.read_text(errors="replace")
 
+    def left_behind(self) -> Iterator[str]:
+        """Yield the command lines of processes of this configuration that still run, when it has ended."""
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                command = path.read_bytes().replace(b"\0", b" ")
+                if os.fsencode(self._config) in command:
+                    yield command.decode(errors="replace")
+
     def size(self) -> Size:
         """What it takes now."""
         process = f"/proc/{self.process.pid}"
@@ -86,19 +95,23 @@ class Service:
         descriptors, threads = len(os.listdir(f"{process}/fd")), len(os.listdir(f"{process}/task"))
         return Size(pages * _PAGE >> 20, descriptors, threads)
 
-    def scans(self) -> int:
-        """How many complete scans have finished."""
-        query = "SELECT count(*) FROM scan WHERE status = 'finished' AND trigger != 'live'"
+    def scans_since(self, time_ns: int) -> int:
+        """How many complete scans have begun since a time and finished; not those of a clock that was ahead."""
+        query = (
+            "SELECT count(*) FROM scan WHERE status = 'finished' AND trigger != 'live' AND started_ns BETWEEN ? AND ?"
+        )
+        if not self._database.exists():
+            return 0
         with closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True, timeout=60)) as connection:
             try:
-                return int(connection.execute(query).fetchone()[0])
+                return int(connection.execute(query, (time_ns, time_ns + _HALF_AN_HOUR_NS)).fetchone()[0])
             except sqlite3.OperationalError:  # the tables are not made yet
                 return 0
 
-    def wait_for_scans(self, number: int) -> None:
-        """Wait until as many scans more have finished."""
-        wanted = number + (self.scans() if self._database.exists() else 0)
-        self.wait(lambda: self._database.exists() and self.scans() >= wanted)
+    def wait_for_scan(self) -> None:
+        """Wait until a complete scan has begun and finished."""
+        now_ns = time.time_ns()
+        self.wait(lambda: self.scans_since(now_ns))
 
     def wait_to_say(self, words: str, times: int) -> None:
         """Wait until it has printed words so many times."""

@@ -14,7 +14,10 @@ from typing import IO
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """One change: what was done to a path (for a rename: to ``path`` from ``other``), by whom, and when."""
+    """One change: what was done to a path (for a rename: to ``path`` from ``other``), by whom, and when.
+
+    ``open`` changes nothing: its process is innocent.
+    """
 
     what: str
     path: str
@@ -29,11 +32,15 @@ class Made:
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """A time in which something did not work. ``end_ns`` is 0 while it lasts."""
+    """A time in which something did not work. ``end_ns`` is 0 while it lasts.
+
+    ``ahead_ns`` is by how much fimscan's clock was ahead meanwhile.
+    """
 
     name: str
     start_ns: int
     end_ns: int = 0
+    ahead_ns: int = 0
 
     def overlaps(self, start_ns: int, end_ns: int) -> bool:
         """Whether it touches a stretch of time."""
@@ -61,9 +68,9 @@ class Truth:
             self.file.writelines(json.dumps(asdict(change)) + "\n" for change in changes)
 
     @contextmanager
-    def fault(self, name: str) -> Iterator[Fault]:
+    def fault(self, name: str, ahead_ns: int = 0) -> Iterator[Fault]:
         """A fault, for as long as the block runs."""
-        one = Fault(name=name, start_ns=time.time_ns())
+        one = Fault(name=name, start_ns=time.time_ns(), ahead_ns=ahead_ns)
         try:
             yield one
         finally:

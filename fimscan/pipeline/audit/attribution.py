@@ -178,13 +178,15 @@ class Attributor:
     def _coverage(self, start: int, end: int) -> attribution.CoverageMap:
         session = self._session
         seen = audit_store.observations(session, start, end)
+        # Where the clock was set back, some are of times that have not come yet. They show that it was.
+        ahead = audit_store.observations_after(session, end)
         times = [observation.time_ns for observation in seen]
         # The time between two observations is judged by all notices in it, also by those before ``start``.
         since = min([start, *times])
         notices = audit_store.notices(session, since, max([end, *times]))
         notices += audit_store.user_mounts(session, since)
         return attribution.CoverageMap(
-            seen,
+            {one.time_ns: one for one in (*seen, *ahead)}.values(),
             notices,
             [audit_store.extents(session, log) for log in self._logs],
             superblocks=self._numbering.superblocks,

@@ -166,8 +166,9 @@ class AuditReader:
         with self._database.begin() as session:
             for log, (reached_ns, known) in self._reached.items():
                 extent = attribution.Extent(start_ns=reached_ns, end_ns=reached_ns)
+                audit_store.shorten(session, log, reached_ns, time.time_ns())
                 audit_store.extend(session, log, extent, continued=known)
-            earlier = audit_store.last_answer(session)
+            earlier = audit_store.last_answer(session, observation.time_ns)
             since_ns = min((rule.since_ns for rule in earlier.rules), default=0) if earlier is not None else 0
             notices = audit_store.notices(session, since_ns, observation.time_ns)
             # Without the backlog: nothing uses it later, and it would make each answer differ from the one before.

@@ -95,7 +95,13 @@ def _is_same(item: Symptom, failure: ControlFailure) -> bool:
         (item.kind, item.subject) == (failure.kind, failure.subject)
         and item.start_ns <= (item.end_ns if failure.end_ns is None else failure.end_ns)  # type: ignore[operator]
         and failure.start_ns <= item.end_ns  # type: ignore[operator]
+        and (item.kind is not ControlKind.CLOCK or _way(item.cause) == _way(failure.cause))
     )
+
+
+def _way(cause: str) -> str:
+    """``the clock was set back``: forward and back again are two failures, although their times overlap."""
+    return cause.partition(" by ")[0]
 
 
 def _ended(failure: ControlFailure, end_ns: int) -> ControlFailure:
@@ -289,7 +295,8 @@ def _merged(facts: AuditFacts, reason: GapReason) -> list[Gap]:
 
 def clock_symptoms(facts: AuditFacts) -> Iterator[Symptom]:
     """A clock that was set since the last evaluation: it then differs from the time since boot."""
-    for was, now in pairwise((*facts.earlier, facts.latest)):
+    ahead = () if facts.ahead is None else ((facts.ahead, facts.latest),)
+    for was, now in (*pairwise((*facts.earlier, facts.latest)), *ahead):
         if was.boottime_ns is None or now.boottime_ns is None or was.boot_id != now.boot_id:
             continue
         step = (now.time_ns - was.time_ns) - (now.boottime_ns - was.boottime_ns)
@@ -333,9 +340,9 @@ def scan_symptoms(facts: ScanFacts) -> Iterator[Symptom]:
         yield Symptom(kind=ControlKind.SCAN, subject=_SCANS, start_ns=due_ns, end_ns=facts.this_ns, cause=cause)
 
 
-def failed_scan(message: str, now_ns: int) -> Symptom:
+def failed_scan(message: str, begun_ns: int) -> Symptom:
     """A scan ended with an error; that lasts until one finishes."""
-    return Symptom(kind=ControlKind.SCAN, subject=_SCANS, start_ns=now_ns, cause=f"the scan failed: {message}")
+    return Symptom(kind=ControlKind.SCAN, subject=_SCANS, start_ns=begun_ns, cause=f"the scan failed: {message}")
 
 
 def _interval(seconds: int) -> str:

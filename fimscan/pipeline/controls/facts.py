@@ -15,6 +15,7 @@ class AuditFacts:
     Attributes:
         latest: the newest observation of the kernel's audit system.
         earlier: those since the last evaluation, and the last one before it, oldest first.
+        ahead: the last one of a time that has not come yet; ``None`` unless the clock was set back since.
         uncovered: monitored paths that no loaded rule covers now, and whether only since another directory is there.
         gaps: by monitored path, the gaps since the last evaluation.
         notices: the notices since the last evaluation.
@@ -24,6 +25,7 @@ class AuditFacts:
 
     latest: AuditObservation
     earlier: tuple[AuditObservation, ...] = ()
+    ahead: AuditObservation | None = None
     uncovered: Mapping[str, bool]
     gaps: Mapping[str, tuple[Gap, ...]]
     notices: tuple[AuditNotice, ...] = ()

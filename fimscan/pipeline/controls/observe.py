@@ -41,7 +41,9 @@ def audit_facts(session: Session, config: Config, source: AuditSource, since_ns:
     recent = audit_store.observations(session, now_ns, now_ns)
     if not recent:
         return None
-    latest = max(recent, key=lambda seen: seen.time_ns)
+    # Where the clock was set back, some are of times that have not come yet: they say nothing of the present.
+    past = [seen for seen in recent if seen.time_ns <= now_ns]
+    latest = max(past or recent, key=lambda seen: seen.time_ns)
     seen = sorted(audit_store.observations(session, since_ns, latest.time_ns), key=lambda one: one.time_ns)
     seen = [one for one in seen if one.time_ns <= latest.time_ns] or [latest]
     window = Window(after_ns=min(since_ns, latest.time_ns), before_ns=latest.time_ns)
@@ -54,6 +56,7 @@ def audit_facts(session: Session, config: Config, source: AuditSource, since_ns:
     return AuditFacts(
         latest=latest,
         earlier=tuple(seen[:-1]),
+        ahead=_ahead(session, now_ns) if past else None,
         uncovered=dict(_uncovered(paths, latest)),
         gaps={shown: coverage.over(path, within, _NEED).gaps for shown, path in paths.items()},
         notices=tuple(notices),
@@ -62,6 +65,12 @@ def audit_facts(session: Session, config: Config, source: AuditSource, since_ns:
         is_logged=source.logs != config.audit.logs
         or any(extent.end_ns >= latest.time_ns for some in extents for extent in some),
     )
+
+
+def _ahead(session: Session, now_ns: int) -> AuditObservation | None:
+    """The newest observation of a time that has not come yet, unless it may be from before the last boot."""
+    found = [seen for seen in audit_store.observations_after(session, now_ns) if seen.boottime_ns is not None]
+    return max(found, key=lambda seen: seen.boottime_ns or 0, default=None)
 
 
 def _rulable(config: Config) -> Iterator[tuple[str, bytes]]:

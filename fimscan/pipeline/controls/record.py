@@ -136,14 +136,16 @@ def after_delivery(database: Database, config: Config) -> None:
 def noting_failure(database: Database, outputs: Sequence[Output] = ()) -> Iterator[None]:
     """Store that a scan failed, if the block raises an error, with messages to ``outputs``.
 
-    On this host the error itself is the report.
+    It failed from its begin on: an error may come late, such as that of a database that stays locked. On this host the
+    error itself is the report.
     """
+    begun_ns = time.time_ns()
     try:
         yield
     except FimscanError as error:
         if not _is_stopped(error):
             with suppress(FimscanError):
-                _store(database, [evaluate.failed_scan(str(error), time.time_ns())], (), told=True, outputs=outputs)
+                _store(database, [evaluate.failed_scan(str(error), begun_ns)], (), told=True, outputs=outputs)
         raise
 
 
