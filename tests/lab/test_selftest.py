@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -29,6 +32,7 @@ verdicts = ["unattributed"]
 path = "{elsewhere}/alarms.json"
 """
 FAILED = 26
+SECONDS = 60
 
 
 @pytest.fixture
@@ -125,3 +129,24 @@ def test_it_goes_wrong_honestly(host: tuple[Installation, list[str]]) -> None:
     assert "is not monitored" in run(made, FAILED)["prepared"]["detail"]
     made.config.write_text(f'{text}[[watch]]\npath = "{made.elsewhere}"\n')
     assert "run 'fimscan scan'" in run(made, FAILED)["prepared"]["detail"]
+
+
+def test_it_passes_beside_a_running_schedule(host: tuple[Installation, list[str]]) -> None:
+    """Both read the log, and the schedule looks at what it reports: neither takes the change from the other."""
+    made, _ = host
+    with (made.root / "err").open("wb") as err:
+        command = [sys.executable, "-m", "fimscan", "--config", str(made.config), "schedule"]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=err, stderr=err)
+    try:
+        until = time.monotonic() + SECONDS
+        while b"next scan" not in (made.root / "err").read_bytes():
+            assert time.monotonic() < until, (made.root / "err").read_text()
+            time.sleep(0.1)
+        for _ in range(2):
+            steps = run(made)
+            assert steps["attributed"]["state"] == steps["delivered all"]["state"] == "passed"
+    finally:
+        process.terminate()
+        process.wait(SECONDS)
+    assert json.loads(made.run("diff", "--format", "json").stdout)["changes"] == []
+    made.run("verify", "--db")

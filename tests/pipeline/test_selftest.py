@@ -252,3 +252,22 @@ def _last(cli: Cli) -> Selftest | None:
         with closing(database), database.read() as session:
             return selftests.last(session)
     return None
+
+
+def test_outputs_of_a_service_of_its_own_are_waited_for(cli: Cli) -> None:
+    """With [outbox] separate, only 'fimscan notify' delivers: what it does not do in time is a failure."""
+    out = cli.root / "out"
+    separate = '[audit]\nenabled = false\n[outbox]\nseparate = true\n[selftest]\nwait = "{}"\n'
+    output = f'[[output]]\nname = "o"\ntype = "file"\npath = "{out}"\n'
+    cli.write_config(separate.format("1s") + output)
+    cli.scan()
+    failed = json.loads(cli("selftest", "--format", "json", code=26).stdout)
+    assert "is 'fimscan notify' running?" in failed["steps"][-1]["detail"]
+    cli.write_config(separate.format("60s") + output)
+    process = subprocess.Popen(cli.command("notify", "--follow"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        passed = json.loads(cli("selftest", "--format", "json", code=0).stdout)
+    finally:
+        process.terminate()
+        process.wait(SECONDS)
+    assert passed["steps"][-1]["state"] == "passed" and ".fimscan-selftest-" in out.read_text()
