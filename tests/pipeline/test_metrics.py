@@ -116,7 +116,7 @@ def test_each_scan_writes_what_the_store_has(host: Cli) -> None:
 
 
 def assert_conventions(text: str) -> None:
-    """Check names and labels by Prometheus' conventions: base units, _total for counters only. No path, host or user."""
+    """Check names and labels by Prometheus' conventions: base units, _total for counters only. No path or user."""
     for family in text_string_to_metric_families(text):
         name = family.name.removeprefix("fimscan_")
         assert family.name.startswith("fimscan_")
