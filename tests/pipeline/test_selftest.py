@@ -30,10 +30,13 @@ from fimscan.model import (
     StepState,
     Verdict,
 )
+from fimscan.pipeline import run_scan
 from fimscan.pipeline.controls import evaluate
+from fimscan.pipeline.outputs.messages import make_messages
 from fimscan.pipeline.selftest import judge
 from fimscan.pipeline.selftest.canary import canary
 from fimscan.pipeline.selftest.place import place_for
+from fimscan.pipeline.selftest.run import run_selftest
 from fimscan.pipeline.settings import ScanPlan
 from fimscan.store import selftests
 from fimscan.store.database import Database
@@ -274,3 +277,23 @@ def test_outputs_of_a_service_of_its_own_are_waited_for(cli: Cli) -> None:
         process.terminate()
         process.wait(SECONDS)
     assert passed["steps"][-1]["state"] == "passed" and ".fimscan-selftest-" in out.read_text()
+
+
+def test_another_change_is_not_taken_for_it(tmp_path: Path) -> None:
+    """An output that is only told of other changes gets a test message, although one of these waits with it."""
+    watched = tmp_path / "w"
+    watched.mkdir()
+    (watched / "f").write_text("old")
+    output = '[[output]]\nname = "{0}"\ntype = "file"\npath = "{1}/{0}"\nkinds = {2}\n'
+    outputs = output.format("all", tmp_path, "[]") + output.format("some", tmp_path, '["modified"]')
+    config = parse_config(f'{outputs}[[watch]]\npath = "{watched}"\n')
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    run_scan(database, config, source=None)
+    make_messages(database, config)
+    (watched / "f").write_text("new")
+    run_scan(database, config, source=None)  # its messages are made with those of the selftest
+    done = run_selftest(database, config, None)
+    database.close()
+    assert done.has_passed
+    details = {step.output: step.detail for step in done.steps if step.step is SelftestStep.ALERTED}
+    assert "test message" in details["some"] and "test message" not in details["all"]
