@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fimscan.config import parse_config
-from fimscan.model import ControlFailure, ControlKind
+from fimscan.model import Check, ControlFailure, ControlKind
 from fimscan.pipeline.controls import checks as control_checks
 from fimscan.pipeline.controls import observe
 from fimscan.pipeline.controls.facts import Space
 from fimscan.pipeline.health import started
 from fimscan.store import controls as control_store
+from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from tests.conftest import Cli
 
@@ -103,23 +105,44 @@ def test_a_full_disk_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         ("0 1 * * * root fimscan status", "warning"),
     ],
 )
-def test_what_starts_scans(cli: Cli, monkeypatch: pytest.MonkeyPatch, line: str, severity: str) -> None:
-    """A cron job, an enabled unit, or what started the scans of the last time. A comment starts nothing."""
-    cli.scan()
-    (cli.root / "cron").write_text(f"MAILTO=root\n{line}\n")
-    monkeypatch.setattr(started, "_CRON_FILES", (str(cli.root / "cron"),))
-    monkeypatch.setattr(started, "_WANTS", str(cli.root / "*.wants"))
-    config = parse_config(cli.config.read_text())
-    database = Database(f"sqlite:///{cli.database}", host=os.uname().nodename)
-    (check,) = started.started_checks(config, database)
-    assert check.severity == severity
-    (cli.root / "multi-user.target.wants").mkdir()
-    (cli.root / "multi-user.target.wants/fimscan.service").symlink_to("/nowhere")
-    (check,) = started.started_checks(config, database)
-    assert check.severity == "ok" and (severity == "ok" or "fimscan.service" in check.detail or "cron" in check.detail)
-    (cli.root / "multi-user.target.wants/fimscan.service").unlink()
-    (cli.root / "cron").unlink()
-    cli("scan", "--no-audit", "--trigger", "cron", code=0)
-    (check,) = started.started_checks(config, database)
+def test_a_cron_job_starts_scans(no_units: Path, line: str, severity: str) -> None:
+    """A comment starts nothing, nor does another command."""
+    (no_units / "cron").write_text(f"MAILTO=root\n{line}\n")
+    assert what_starts(no_units).severity == severity
+
+
+def test_a_unit_or_recent_scans_show_what_starts_them(no_units: Path) -> None:
+    """An enabled unit; or, as in a container, scans that the schedule or cron started not long ago."""
+    (no_units / "multi-user.target.wants").mkdir()
+    link = no_units / "multi-user.target.wants/fimscan.service"
+    link.symlink_to("/nowhere")
+    assert "fimscan.service enabled" in what_starts(no_units).detail
+    link.unlink()
+    assert what_starts(no_units).severity == "warning"
+    now = time.time_ns()
+    for number, (trigger, age_ns) in enumerate((("cron", 9 * DAY_NS), ("manual", 0), ("schedule", DAY_NS)), 1):
+        database = Database(f"sqlite:///{no_units}/x.db", host="h")
+        with database.begin() as session:
+            begun = scan_store.begin(
+                session, trigger=trigger, started_ns=now - age_ns, config_digest="d", config_text="{}"
+            )
+            scan = scan_store.one_scan(session, begun)
+            assert scan is not None
+            scan_store.finish(session, replace(scan, finished_ns=now), read_clock=b"")
+        database.close()
+        assert (what_starts(no_units).severity == "ok") is (number == 3)
+
+
+@pytest.fixture
+def no_units(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A directory in place of those of systemd and cron."""
+    monkeypatch.setattr(started, "_CRON_FILES", (str(tmp_path / "cron"),))
+    monkeypatch.setattr(started, "_WANTS", str(tmp_path / "*.wants"))
+    return tmp_path
+
+
+def what_starts(root: Path) -> Check:
+    database = Database(f"sqlite:///{root}/x.db", host="h")
+    (check,) = started.started_checks(parse_config('[[watch]]\npath = "/x"\n'), database)
     database.close()
-    assert check.severity == "ok" and "by cron" in check.detail
+    return check

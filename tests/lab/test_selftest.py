@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -29,6 +32,7 @@ verdicts = ["unattributed"]
 path = "{elsewhere}/alarms.json"
 """
 FAILED = 26
+SECONDS = 60
 
 
 @pytest.fixture
@@ -125,3 +129,46 @@ def test_it_goes_wrong_honestly(host: tuple[Installation, list[str]]) -> None:
     assert "is not monitored" in run(made, FAILED)["prepared"]["detail"]
     made.config.write_text(f'{text}[[watch]]\npath = "{made.elsewhere}"\n')
     assert "run 'fimscan scan'" in run(made, FAILED)["prepared"]["detail"]
+
+
+def test_doctor_leads_to_it(audit_log: str) -> None:
+    """From a configuration alone: the commands that it prints, run as printed, until the selftest passes."""
+    with installed(audit_log) as (made, rules):
+        (made.watched / "file").write_text("old\n")
+        auditd.remove_rules(rules)
+        rules[:] = []
+        assert "audit rules" in remedies(made)["audit.rules"]
+        rules[:] = auditd.load_rules(made.run("audit", "rules").stdout.decode())
+        assert "audit.rules" not in remedies(made)
+        for check in ("database.open", "selftest.last"):
+            command = remedies(made)[check]
+            done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, (command, done.stdout, done.stderr)
+            assert check not in remedies(made)
+
+
+def remedies(made: Installation) -> dict[str, str]:
+    """The remedies of doctor, by the ids of the checks that ask for something."""
+    checks = json.loads(made.run("doctor", "--format", "json", codes=(0, 1, 2)).stdout)["checks"]
+    return {item["id"]: item["remedy"] for item in checks if item["severity"] != "ok" and item["remedy"]}
+
+
+def test_it_passes_beside_a_running_schedule(host: tuple[Installation, list[str]]) -> None:
+    """Both read the log, and the schedule looks at what it reports: neither takes the change from the other."""
+    made, _ = host
+    with (made.root / "err").open("wb") as err:
+        command = [sys.executable, "-m", "fimscan", "--config", str(made.config), "schedule"]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=err, stderr=err)
+    try:
+        until = time.monotonic() + SECONDS
+        while b"next scan" not in (made.root / "err").read_bytes():
+            assert time.monotonic() < until, (made.root / "err").read_text()
+            time.sleep(0.1)
+        for _ in range(2):
+            steps = run(made)
+            assert steps["attributed"]["state"] == steps["delivered all"]["state"] == "passed"
+    finally:
+        process.terminate()
+        process.wait(SECONDS)
+    assert json.loads(made.run("diff", "--format", "json").stdout)["changes"] == []
+    made.run("verify", "--db")

@@ -28,6 +28,7 @@ from fimscan.model import (
     StepState,
 )
 from fimscan.pipeline.metrics import expose, gather
+from fimscan.pipeline.metrics.checks import metrics_checks
 from fimscan.pipeline.metrics.expose import Server, replace_file, write_textfile
 from fimscan.store import controls, missed_runs, outbox, selftests
 from fimscan.store.database import Database
@@ -109,13 +110,13 @@ def test_each_scan_writes_what_the_store_has(host: Cli) -> None:
     assert found["fimscan_selftest_passed"] == 0
     assert found["fimscan_selftest_last_pass_timestamp_seconds"] == 7
     assert found["fimscan_selftest_last_run_timestamp_seconds"] == 9
+    assert_conventions((host.root / "fimscan.prom").read_text())
     # What failed has no latency: an alert on slow steps must not see 9 seconds.
     assert "fimscan_selftest_step_seconds{output=,step=detected}" not in found
 
 
-def test_names_have_units_and_labels_no_secrets(host: Cli) -> None:
-    """Prometheus' conventions: a base unit, _total for counters only. No path, host or user."""
-    text = (host.root / "fimscan.prom").read_text()
+def assert_conventions(text: str) -> None:
+    """Check names and labels by Prometheus' conventions: base units, _total for counters only. No path or user."""
     for family in text_string_to_metric_families(text):
         name = family.name.removeprefix("fimscan_")
         assert family.name.startswith("fimscan_")
@@ -171,14 +172,13 @@ def test_a_link_in_its_place_is_replaced_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "shadow").read_text() == "secret" and not (tmp_path / "d/x.prom").is_symlink()
 
 
-def test_without_the_library_it_is_said(host: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_it_is_said(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the command that installs it for this interpreter. Nothing else needs it."""
     monkeypatch.setattr(expose, "find_spec", lambda _name: None)
     problem = expose.missing_library()
     assert problem is not None and f"{sys.executable} -m pip install 'prometheus_client" in problem
     code = "import sys; sys.modules['prometheus_client'] = None\nfrom fimscan.cli.main import main; main(sys.argv[1:])"
-    host.write_config()
-    command = [sys.executable, "-c", code, "--config", str(host.config), "scan", "--no-audit"]
+    command = [sys.executable, "-c", code, "--config", str(cli.config), "scan", "--no-audit"]
     assert subprocess.run(command, check=False, timeout=60).returncode == 0
 
 
@@ -228,3 +228,17 @@ def test_they_are_served_over_http(host: Cli) -> None:
         database.close()
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SECONDS)
+
+
+def test_doctor_says_how_old_they_are(host: Cli) -> None:
+    """Nothing if none are configured; a warning if they are missing or old."""
+    text = host.config.read_text()
+    (check,) = metrics_checks(parse_config(text))
+    assert check.severity == "ok" and "written 0 minutes ago" in check.detail
+    os.utime(host.root / "fimscan.prom", (1, 1))
+    (check,) = metrics_checks(parse_config(text))
+    assert check.severity == "warning" and "hours ago" in check.detail
+    (host.root / "fimscan.prom").unlink()
+    (check,) = metrics_checks(parse_config(text))
+    assert check.severity == "warning" and check.remedy.startswith("fimscan scan")
+    assert list(metrics_checks(parse_config('[[watch]]\npath = "/x"\n'))) == []

@@ -56,7 +56,7 @@ OF_DOCTOR = (
     CheckKind(
         "files.trusted",
         "own files",
-        "whether others could replace or alter the configuration, the database, the key or the kept contents",
+        "whether others could alter or read the key of evidence, or files with secrets of `[[output]]`",
     ),
     CheckKind("selftest.last", "selftest", "when the last selftest was, and whether it passed"),
     CheckKind("metrics.written", "metrics", "whether `[metrics]` can be written, and how old they are"),
