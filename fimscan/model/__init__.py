@@ -83,9 +83,11 @@ from fimscan.model.packages import (
     PackageReport,
 )
 from fimscan.model.plans import ChangePlan, PlanProgress, PlanState
+from fimscan.model.pruning import Checkpoint, RetentionKind
 from fimscan.model.scans import (
     IMPORT,
     LIVE,
+    PRUNE,
     Continuity,
     Diff,
     Effect,
@@ -115,6 +117,7 @@ __all__ = [
     "KIND_OF_TYPE",
     "LIVE",
     "PACKAGE_MANAGERS",
+    "PRUNE",
     "SCRIPTED_PACKAGE_MANAGERS",
     "UNKNOWN_DIGEST",
     "UNKNOWN_OWNER",
@@ -134,6 +137,7 @@ __all__ = [
     "ChangePlan",
     "Check",
     "CheckSeverity",
+    "Checkpoint",
     "ContentUsage",
     "Continuity",
     "ControlFailure",
@@ -194,6 +198,7 @@ __all__ = [
     "Reason",
     "Reasoning",
     "Reconfiguration",
+    "RetentionKind",
     "Reviewer",
     "Rights",
     "Role",

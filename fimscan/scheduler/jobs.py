@@ -17,7 +17,7 @@ GRACE_S = 60  # a run that begins this late is on time
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something that runs by a timetable: ``full`` scans, ``scan`` and reading the ``audit`` log."""
+    """Something that runs by a timetable: ``full`` scans, ``scan``, reading the ``audit`` log, and ``prune``."""
 
     name: str
     table: Timetable
@@ -28,6 +28,8 @@ def jobs_of(config: Config, *, with_audit: bool, identity: str) -> tuple[Job, ..
     schedule = config.schedule
     jitter, share = schedule.jitter_s, host_share(identity)
     names = {"full": schedule.full, "scan": schedule.scan, **({"audit": schedule.audit} if with_audit else {})}
+    if config.retention.prune != "off":
+        names["prune"] = config.retention.prune
     return tuple(Job(name, parse_timetable(text, jitter=jitter, share=share)) for name, text in names.items())
 
 
@@ -39,7 +41,10 @@ def last_done(database: Database, job: Job, now: float) -> float | None:
     if job.name == "audit":
         return None  # reading what is new is cheap: it is due at each start
     with database.read() as session:
-        time_ns = scan_store.last_done_ns(session, full=job.name == "full")
+        if job.name == "prune":  # by a checkpoint; where nothing was old, it is tried again at the next start
+            time_ns = scan_store.last_pruned_ns(session)
+        else:
+            time_ns = scan_store.last_done_ns(session, full=job.name == "full")
     return None if time_ns is None or time_ns / _NS > now + GRACE_S else time_ns / _NS
 
 

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0018"
+SCHEMA_REVISION = "0019"
 
 metadata = MetaData(
     naming_convention={
@@ -121,6 +121,8 @@ scan = Table(
     Column("read_clock", LargeBinary, nullable=False, default=b""),
     # The newest journal entry when it was finished; empty for scans older than the journal.
     Column("journal", String(64), nullable=False, default="", server_default=""),
+    # Of a checkpoint, which is no scan: what was pruned (model.Checkpoint as JSON).
+    Column("checkpoint", Text),
     sqlite_autoincrement=True,  # the number of an interrupted scan is never reused
 )
 
