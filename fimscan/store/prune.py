@@ -76,6 +76,9 @@ class Pruner:
         self._left = total
         self._gone: list[Item] = []
         self._touched: set[tuple[Subject, int]] = set()
+        # Before anything is removed: the newest checkpoint and the first scan can be among it.
+        self._known = scan_store.checkpoint(session)
+        self._began_ns = scan_store.first_started_ns(session)
         self.removed: Counter[str] = Counter()
 
     # ----------------------------------------------------------------------------------------------------------------
@@ -259,10 +262,9 @@ class Pruner:
             before_ns: by kind, the time before which was removed.
             now_ns: the time of the checkpoint.
         """
-        session, known, until = self._session, scan_store.checkpoint(self._session), chosen.until
+        session, known, until = self._session, self._known, chosen.until
         self._digest_again()
         forgotten: list[str] = []
-        began_ns = scan_store.first_started_ns(session) if known is None else known.began_ns
         if until is not None:
             if until.journal:
                 forgotten = journal.forget(session, until.journal)
@@ -289,7 +291,7 @@ class Pruner:
             before_ns={name: max(earlier.before_ns.get(name, 0), at) for name, at in before_ns.items()},
             states_from=max(earlier.states_from, chosen.states_from),
             decided=max(earlier.decided, chosen.decided),
-            began_ns=began_ns or now_ns,
+            began_ns=self._began_ns or now_ns,
         )
         return _sealed(session, last, checkpoint, now_ns)
 

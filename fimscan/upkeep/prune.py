@@ -13,9 +13,9 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from fimscan.config import Config
 from fimscan.errors import VerificationError
@@ -47,11 +47,13 @@ class Pruned:
         removed: by table, and ``content``.
         checkpoint: what the ledger has of it; ``None`` if nothing was removed.
         space: the bytes that got free in the database.
+        used: the SHA-256 of all versions that are left.
     """
 
     removed: Mapping[str, int]
     checkpoint: Checkpoint | None
     space: int
+    used: frozenset[bytes] = frozenset()
 
 
 class _RolledBackError(Exception):
@@ -74,11 +76,13 @@ def prune(database: Database, config: Config, *, user: str, dry_run: bool = Fals
         try:
             with database.begin_removal() as session:
                 found = _pruned(session, before, shown, user, now_ns)
+                found = replace(found, used=needed_contents(session) | frozenset(_known(session)))
                 if dry_run or found.checkpoint is None:
                     raise _RolledBackError  # noqa: TRY301  # it has to leave the transaction
         except _RolledBackError:
             pass
-        contents = _prune_contents(database, config, before.get(RetentionKind.CONTENTS), dry_run=dry_run)
+        old_ns = before.get(RetentionKind.CONTENTS)
+        contents = _prune_contents(database, config, old_ns, found.used, dry_run=dry_run)
     return Pruned(
         removed={**found.removed, **({"content": contents} if contents else {})},
         checkpoint=found.checkpoint,
@@ -290,14 +294,15 @@ class _Old:
             yield row[0], row[1], row[2], row[3]
 
     def _marked(self) -> frozenset[bytes]:
-        """Logs that are only appended to, and paths that the configuration added or dropped, other than accepted.
+        """Logs that were only appended to, and paths that the configuration added or dropped, since the baseline.
 
         Each of their versions says what was expected of the next, so only those from before the baseline are removed.
         """
-        table = schema.file_version.c
-        marked = table.adopted | table.dropped | table.followed | table.retired
+        table, base = schema.file_version.c, self._final.scan
+        is_later = or_(table.end_scan.is_(None), table.end_scan > base)
+        marked = (table.adopted & (table.first_scan > base)) | table.dropped | table.followed | table.retired
         mine = table.host_id == self._session.host_id
-        return frozenset(self._session.scalars(select(table.path).where(mine, marked).distinct()))
+        return frozenset(self._session.scalars(select(table.path).where(mine, is_later, marked).distinct()))
 
     def _is_superseded(self, path: bytes, first: int, end: int) -> bool:
         """Whether a version was replaced before its path was accepted, or came and went since without a trace."""
@@ -321,13 +326,13 @@ class _Old:
 # Kept contents
 
 
-def _prune_contents(database: Database, config: Config, before_ns: int | None, *, dry_run: bool) -> int:
+def _prune_contents(
+    database: Database, config: Config, before_ns: int | None, used: frozenset[bytes], *, dry_run: bool
+) -> int:
     """Remove old contents of which no version is left; return how many."""
     path = contents_file(database.file, config.contents.file)
     if before_ns is None or not os.path.lexists(path):
         return 0
-    with database.read() as session:
-        used = needed_contents(session) | frozenset(_known(session))
     contents = ContentFile(path, writing=True)
     try:
         return contents.remove_before(before_ns, used, dry_run=dry_run)
