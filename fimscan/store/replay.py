@@ -84,7 +84,9 @@ class Replay(Covered):
 
     def covers(self, entry_text: str) -> bool:
         """Whether ``entry_text`` is an entry of either chain."""
-        return entry_text in (*self._place, self._begin) or any(scan.entry == entry_text for scan in self.scans)
+        if entry_text == self._begin != GENESIS:
+            return True
+        return entry_text in self._place or any(scan.entry == entry_text for scan in self.scans)
 
     def _check_links(self, bound: Sequence[tuple[int, str]]) -> Iterator[str]:
         """Check that each journal entry names the scan before it, and each scan the journal entry before it.

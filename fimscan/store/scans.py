@@ -130,7 +130,7 @@ def last_done_ns(session: Session, *, full: bool) -> int | None:
 def last_pruned_ns(session: Session) -> int | None:
     """When the newest checkpoint was made."""
     mine = (_scan.c.host_id == session.host_id) & (_scan.c.status == ScanStatus.FINISHED.value)
-    query = select(_scan.c.started_ns).where(mine, _scan.c.trigger == PRUNE)
+    query = select(_scan.c.started_ns).where(mine, _scan.c.checkpoint.is_not(None))
     return session.scalar(query.order_by(_scan.c.id.desc()).limit(1))
 
 

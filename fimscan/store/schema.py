@@ -126,6 +126,9 @@ scan = Table(
     sqlite_autoincrement=True,  # the number of an interrupted scan is never reused
 )
 
+# Looked for at each scan and live look. Rows of scans are large.
+Index("ix_scan_checkpoint", scan.c.host_id, scan.c.id, sqlite_where=scan.c.checkpoint.is_not(None))
+
 file_version = Table(
     "file_version",
     metadata,

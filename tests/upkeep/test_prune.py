@@ -31,7 +31,7 @@ from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.verify import verify_bundle
 from fimscan.grouping.selection import ByPath, Selection
 from fimscan.linux.host import this_host
-from fimscan.model import Approval, ControlFailure, ControlKind, MessageKind, NewMessage
+from fimscan.model import Approval, ControlFailure, ControlKind, MessageKind, NewMessage, WitnessExtent
 from fimscan.pipeline.audit.attribution import _records_since, attribute_again
 from fimscan.pipeline.history.accept import accept, propose_everything, propose_selected
 from fimscan.pipeline.history.diff import diff_from_baseline, diff_of_scans
@@ -43,6 +43,7 @@ from fimscan.store import audit as audit_store
 from fimscan.store import controls as control_store
 from fimscan.store import outbox
 from fimscan.store import scans as scan_store
+from fimscan.store import witness as witness_store
 from fimscan.store.database import Database
 from fimscan.upkeep import prune as pruning
 from fimscan.upkeep.prune import Pruned, prune
@@ -484,3 +485,14 @@ def test_messages_failures_and_contents(cli: Cli) -> None:
 
 
 EVERYTHING_SECTION = f"[retention]\n{EVERYTHING}"
+
+
+def test_the_second_witness_is_silent_about_what_is_gone(old: Site) -> None:
+    """An extent without its events would clear whoever wrote then."""
+    extent = WitnessExtent(dev=7, start_ns=1, end_ns=time.time_ns() + 9 * SECOND)
+    with old.database.begin() as session:
+        witness_store.extend(session, extent)
+    with old.database.read() as session:
+        (whole,) = witness_store.load(session, [(7, 1)], 0, extent.end_ns).extents[7]
+        (clipped,) = witness_store.load(session, [(7, 1)], 0, extent.end_ns, left_ns=50).extents[7]
+    assert whole.start_ns == 1 and clipped.start_ns == 50

@@ -143,7 +143,7 @@ class Attributor:
             return WitnessData()  # fanotify reports the superblock's device number; here some recorded numbers differ
         start_ns = min((change.window.after_ns for change in changes), default=end_ns) - _SLACK_NS
         wanted = {state.identity for change in changes for state in change.sides if state.kind is FileKind.FILE}
-        return witness_store.load(self._session, wanted, start_ns, end_ns)
+        return witness_store.load(self._session, wanted, start_ns, end_ns, left_ns=_records_since(self._session))
 
     def _completed(
         self, answers: Sequence[tuple[Change, Attribution]], start: int, end: int
