@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from fimscan.errors import ConfigError
-from fimscan.model import Severity
+from fimscan.model import RetentionKind, Severity
 from fimscan.timing import interval_seconds, parse_timetable
 from fimscan.trust import trust_problem
 
@@ -351,6 +351,35 @@ SecretSource = Annotated[str, AfterValidator(_check_secret_source)]
 MailAddress = Annotated[str, AfterValidator(_check_mail_address)]
 
 
+def _check_age(text: str) -> str:
+    if text != "forever" and interval_seconds(text) is None:
+        raise ValueError('not an age ("400d"), and not "forever"')
+    return text
+
+
+Age = Annotated[str, AfterValidator(_check_age)]
+
+
+class Retention(_Section):
+    """How old what is in the database becomes, and when what is older is removed. PCI DSS 10.5.1 asks for 12 months."""
+
+    prune: Schedule | Literal["off"] = "off"
+    findings: Age = "400d"
+    scans: Age = "400d"
+    accesses: Age = "90d"
+    controls: Age = "400d"
+    outbox: Age = "90d"
+    contents: Age = "400d"
+
+    def ages_ns(self) -> dict[RetentionKind, int | None]:
+        """The age of each kind in nanoseconds; ``None`` is forever."""
+        found: dict[RetentionKind, int | None] = {}
+        for kind in RetentionKind:
+            seconds = interval_seconds(getattr(self, kind.value))
+            found[kind] = None if seconds is None else seconds * 10**9
+        return found
+
+
 class Output(_Section):
     """One receiver of what scans find. Secrets are in files or in the environment, never in the configuration."""
 
@@ -508,6 +537,7 @@ class Config(_Section):
     contents: ContentSettings = ContentSettings()
     review: Review = Review()
     evidence: Evidence = Evidence()
+    retention: Retention = Retention()
     outbox: OutboxSettings = OutboxSettings()
     selftest: SelftestSettings = SelftestSettings()
     metrics: MetricsSettings = MetricsSettings()

@@ -216,6 +216,7 @@ _NAMED_KINDS = {
     settings._check_schedule: "cron expression or interval",  # noqa: SLF001 - the validator names the kind
     settings._check_jitter: "interval, or `0s`",  # noqa: SLF001
     settings._check_interval: "interval (`30s`, `10m`, `2h`, `1d`)",  # noqa: SLF001
+    settings._check_age: "age (`400d`, `48h`) or `forever`",  # noqa: SLF001
     settings._check_size: "size (bytes, or with `k`, `M`, `G`; `KiB`, `MiB`, `GiB`)",  # noqa: SLF001
     settings._check_absolute: "absolute path",  # noqa: SLF001
     settings._check_ionice: "`none`, `idle`, `best-effort:0` to `best-effort:7`",  # noqa: SLF001
@@ -286,6 +287,7 @@ _SECTION_TEXT = {
     "[witness]": "Whether `fimscan schedule` also asks fanotify.",
     "[contents]": "Where the content of files is kept (`keep_content`), and how much of it.",
     "[evidence]": "The signing key, and your organization's name in evidence.",
+    "[retention]": "How old what is in the database becomes, and when what is older is removed.",
     "[outbox]": "What waits for the receivers of `[[output]]`, and for how long.",
     "[selftest]": "Where `fimscan selftest` makes its file.",
     "[metrics]": "Where metrics for Prometheus are written or served.",

@@ -22,7 +22,7 @@ COMMANDS = {
     "selftest": ("selftest:selftest", "Change a file, and see whether that is noticed and told."),
     "export": ("evidence:export", "Write a signed evidence bundle, or a log of file hashes."),
     "verify": ("evidence:verify", "Check an evidence bundle, or the database."),
-    "db": ("db:db", "Back up, restore, check and upgrade the database."),
+    "db": ("db:db", "Back up, restore, check, upgrade and prune the database."),
     "status": ("status:status", "Show the last scans and what waits for acceptance."),
     "schema": ("schema:schema", "Print the JSON Schemas of --format json."),
     "doctor": ("doctor:doctor", "Find problems, and say how to fix them."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from functools import partial
 
 import click
@@ -15,17 +16,23 @@ from fimscan.cli.reviewer import current_reviewer
 from fimscan.errors import VerificationError
 from fimscan.evidence.database import verify_database
 from fimscan.linux.host import this_host
+from fimscan.pipeline.controls.record import store_head
 from fimscan.report.display import minute_text, show, size_text
+from fimscan.report.documents.pruning import pruned_document
+from fimscan.report.json import write_document
+from fimscan.report.pruning import table_words
 from fimscan.store.contents import contents_file
 from fimscan.store.database import file_of, name_of
 from fimscan.upkeep.backup import Copy, back_up, back_up_as_it_is, require_file
+from fimscan.upkeep.prune import prune
+from fimscan.upkeep.prune import vacuum as give_back
 from fimscan.upkeep.restore import restore as restore_database
 from fimscan.upkeep.upgrade import planned_upgrade
 
 
 @click.group()
 def db() -> None:
-    """Back up, restore, check and upgrade the database.
+    """Back up, restore, check, upgrade and prune the database.
 
     Example: fimscan db backup /backup/fimscan.db
     """
@@ -135,6 +142,51 @@ def check(settings: Settings, *, full: bool, head: str | None, form: str) -> int
         found = verify_database(database, head=head, quick=not full)
     print_verification(found, form)
     return 0 if found.ok else VerificationError.exit_code
+
+
+@db.command("prune")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed, and how much space that is.")
+@click.option("--vacuum", is_flag=True, help="Give free space back to the file system; that rewrites the file.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_obj
+def prune_database(settings: Settings, *, dry_run: bool, vacuum: bool, form: str) -> None:
+    """Remove what is older than [retention] says, if nothing needs it any more.
+
+    Never removed: the accepted state and the present one, changes that wait for acceptance, and decisions. 'fimscan
+    diff' says the same before and after.
+
+    The database is verified first, and nothing is removed if that fails. All is removed in one transaction, with a
+    checkpoint in the ledger: it has what was removed, when, by whom, and where the chains begin now. 'fimscan verify
+    --db' and evidence show it. Anything that is missing without a checkpoint is reported as before.
+
+    Free space is used for new rows. The file gets smaller only with --vacuum.
+
+    Example: fimscan db prune --dry-run
+    """
+    config = settings.config()
+    with settings.database(writing=True) as database:
+        done = prune(database, config, user=current_reviewer().name, dry_run=dry_run)
+        if done.checkpoint is not None and not dry_run and (problem := store_head(database)) is not None:
+            note(problem)
+        if vacuum and not dry_run:
+            give_back(database)
+    if form == "json":
+        write_document(pruned_document(done.removed, done.checkpoint, done.space, dry_run=dry_run), sys.stdout)
+        return
+    would = "would be removed" if dry_run else "were removed"
+    if not done.removed:
+        click.echo("Nothing is older than [retention] says, except what is needed.")
+        return
+    for name, count in done.removed.items():
+        click.echo(f"{count:>12,} {table_words(name)} {would}")
+    what = "would be free for new rows" if dry_run else "are free for new rows"
+    if vacuum and not dry_run:
+        what = "were given back to the file system"
+    hint = "" if vacuum or dry_run else " (--vacuum gives free space back to the file system)"
+    click.echo(f"{size_text(done.space)} {what}{hint}.")
+    if done.checkpoint is not None and done.checkpoint.scan:
+        begin = "would begin" if dry_run else "begin"
+        click.echo(f"The ledger and the journal {begin} after scan {done.checkpoint.scan}.")
 
 
 @db.command()

@@ -18,9 +18,11 @@ from fimscan.errors import ConfigError
 from fimscan.pipeline import ScanResult
 from fimscan.pipeline.controls import record as controls
 from fimscan.pipeline.history.reporting import report_once
+from fimscan.report.pruning import removed_text
 from fimscan.scheduler import Control, Past, Scheduler, ServiceManager
 from fimscan.store.database import Database
 from fimscan.timing import zone_problem
+from fimscan.upkeep.prune import Pruned
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ def _run(
             audit_source(config, disabled=disabled),
             report=partial(_report, setup, settings, own_command(settings)),
             report_controls=partial(_report_controls, setup),
+            report_pruned=partial(_report_pruned, setup),
             complain=note,
             started=partial(_started, config),
             control=control,
@@ -124,6 +127,12 @@ def _report(setup: _Setup, settings: Settings, command: str, result: ScanResult)
         print_result(shown, 0, command, grouping_if_many(database, shown, facts), verbose=False)
         sys.stdout.flush()
     if (unstored := controls.store_head(database)) is not None:
+        note(unstored)
+
+
+def _report_pruned(setup: _Setup, pruned: Pruned) -> None:
+    note(f"pruned: {removed_text(pruned.removed)}")
+    if (unstored := controls.store_head(setup.database)) is not None:
         note(unstored)
 
 

@@ -27,6 +27,7 @@ from fimscan.report.display import minute_text, show, time_text
 from fimscan.report.dispositions import record_text
 from fimscan.report.documents.status import status_document, vouched_document
 from fimscan.report.json import write_document
+from fimscan.report.pruning import removed_text
 from fimscan.report.selftest import last_text
 from fimscan.report.text_words import content_text
 from fimscan.report.witness import extent_text
@@ -171,6 +172,9 @@ def _line(scan: Scan) -> str:
     head = f"scan {scan.id:<4} {minute_text(scan.started_ns)}  {show(scan.trigger):<8} {scan.status:<11}"
     if scan.status is not ScanStatus.FINISHED:
         return head
+    if scan.checkpoint is not None:
+        by = show(scan.checkpoint.user.encode("utf-8", "surrogateescape"))
+        return f"{head} pruned by {by}: {removed_text(scan.checkpoint.removed)}"
     kinds = ("added", "removed", "modified", "moved", "attributes", "unreadable")
     found = ", ".join(f"{scan.counts[kind]:,} {kind}" for kind in kinds if scan.counts.get(kind))
     vouched = vouched_text(scan)

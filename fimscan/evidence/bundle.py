@@ -17,7 +17,18 @@ from fimscan.evidence.changes import write_changes
 from fimscan.evidence.continuity import NS_PER_HOUR, continuity
 from fimscan.evidence.index import write_index
 from fimscan.evidence.inputs import BundleInput
-from fimscan.evidence.layout import FILES, INDEX, LEDGER, PUBLIC_KEY, README, SCANS, SIGNATURE, SUMS, sums_text
+from fimscan.evidence.layout import (
+    CHECKPOINT,
+    FILES,
+    INDEX,
+    LEDGER,
+    PUBLIC_KEY,
+    README,
+    SCANS,
+    SIGNATURE,
+    SUMS,
+    sums_text,
+)
 from fimscan.evidence.readme import Facts, readme
 from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.tables import (
@@ -134,6 +145,8 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
     files = write_monitored_files(members.stage(FILES), host, data.files)
     write_scans(members.stage(SCANS), host, data.scans)
     members.stage(LEDGER).write(ledger_text(ledger_lines(data.scans)))
+    if data.later:
+        members.stage(CHECKPOINT).write(ledger_text(ledger_lines(data.later)))
     stretches = continuity(data.scans, data.start_ns, covered_to, max_gap_ns)
     write_continuity(members.stage("08-continuity.csv"), host, stretches, max_gap_ns / NS_PER_HOUR)
     write_not_compared(members.stage("08-not-compared.csv"), host, data.unreadable)

@@ -21,6 +21,7 @@ from fimscan.store import findings as finding_store
 from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
+from fimscan.store.ledger import latest_checkpoint
 from fimscan.store.session import Session
 
 Reconfigured: TypeAlias = Callable[[Session, int, int], Sequence[Reconfiguration]]
@@ -45,11 +46,17 @@ def collected(
         UsageError: no scan was finished before the end of the period.
     """
     with database.read() as session:
-        scans = [s for s in scan_store.all_scans(session) if s.started_ns < end_ns]
+        scans, later = _chain(scan_store.all_scans(session), end_ns)
         finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED]
         if not finished:
             raise UsageError(
                 "no scan finished in or before this period, so there is no evidence to export; choose a later period"
+            )
+        sealed = scan_store.checkpoint(session)
+        if sealed is not None and finished[-1].id < sealed.states_from:
+            raise UsageError(
+                f"what was monitored before scan {sealed.states_from} was pruned ([retention] findings), so there is no"
+                " evidence to export for this period; choose a later one"
             )
         first, last = _inside(scans, start_ns)
         before = max((scan.id for scan in finished if scan.id < first), default=first)
@@ -77,6 +84,7 @@ def collected(
             ],
             files=(files.as_digested(v) or v.state for v in files.as_of(session, finished[-1].id)),
             scans=scans,
+            later=later,
             findings=Importance(config.watch).on_all(_findings(database, first, last)),
             unreadable=_unreadable(session, finished[-1].id),
             failures=control_store.between(session, start_ns, end_ns),
@@ -90,6 +98,22 @@ def _schedule(config: Config) -> dict[str, str]:
     schedule = config.schedule
     jobs = {"scan": schedule.scan, "full": schedule.full, "audit": schedule.audit, "selftest": schedule.selftest}
     return {job: when for job, when in jobs.items() if when}
+
+
+def _chain(every: Sequence[Scan], end_ns: int) -> tuple[list[Scan], list[Scan]]:
+    """The scans of the chain up to the end of a period, and those after it that its checkpoint needs."""
+    sealed = latest_checkpoint(every)
+    begin = 0 if sealed is None else sealed.scan
+    scans = [scan for scan in every if scan.started_ns < end_ns and scan.id > begin]
+    if not begin or any(scan.checkpoint == sealed for scan in scans):
+        return scans, []
+    later = [scan for scan in every if scan.status is ScanStatus.FINISHED and scan.id > max(begin, *_ids(scans))]
+    end = next(number for number, scan in enumerate(later) if scan.checkpoint == sealed)
+    return scans, later[: end + 1]
+
+
+def _ids(scans: Sequence[Scan]) -> tuple[int, ...]:
+    return tuple(scan.id for scan in scans) or (0,)
 
 
 def _unreadable(session: Session, last: int) -> tuple[Unreadable, ...]:

@@ -10,8 +10,9 @@ from itertools import chain, islice
 
 from fimscan.errors import StoreError, UsageError
 from fimscan.evidence.verify import VerifyReport
-from fimscan.model import Check, Scan
+from fimscan.model import Check, Checkpoint, Scan
 from fimscan.report.display import size_text
+from fimscan.report.pruning import pruned_lines
 from fimscan.store import integrity, journal
 from fimscan.store import scans as scan_store
 from fimscan.store.contents import ContentFile, contents_file, permission_problem
@@ -65,12 +66,15 @@ def _checks(
     except integrity.UNREADABLE as error:
         yield _check("chain", [f"cannot be read: {error!r}"], "")
         return
-    if not both.scans:
+    finished = [scan for scan in both.scans if scan.checkpoint is None]
+    if not finished:
         nothing = f"no finished scan of {database.host} in {database.name}, so there is nothing to check"
         yield _check("chain", [nothing], "")
         return
-    chosen = _chosen(both.scans, scan, every_scan=every_scan)
+    chosen = _chosen([*both.kept, *finished], both.checkpoint, scan, every_scan=every_scan)
     yield from _chain(both, problems, _head(session))
+    if both.checkpoint is not None:
+        yield Check.of("pruned", ok=True, detail="\n".join(pruned_lines(both.scans)))
     if head is not None:
         yield _known_head(both, head)
     if quick:
@@ -84,9 +88,14 @@ def _head(session: Session) -> str | None:
     return journal.common_head(session, scan_store.all_scans(session))
 
 
-def _chosen(finished: Sequence[Scan], scan: int | None, *, every_scan: bool) -> Sequence[Scan]:
+def _chosen(
+    finished: Sequence[Scan], sealed: Checkpoint | None, scan: int | None, *, every_scan: bool
+) -> Sequence[Scan]:
+    since = 0 if sealed is None else sealed.states_from
     if every_scan:
-        return finished
+        return [item for item in finished if item.id >= since]
+    if scan is not None and scan < since:
+        raise UsageError(f"the state of scans before {since} was pruned; 'fimscan verify --db' says when and by whom")
     if scan is None:
         return finished[-1:]
     chosen = [item for item in finished if item.id == scan]
@@ -96,7 +105,10 @@ def _chosen(finished: Sequence[Scan], scan: int | None, *, every_scan: bool) -> 
 
 
 def _chain(both: Replay, problems: Sequence[str], head: str | None) -> Iterable[Check]:
-    detail = f"{len(both.scans)} finished scans and {both.count} journal entries, each linked to the one before"
+    scans = sum(scan.checkpoint is None for scan in both.scans)
+    detail = f"{scans} finished scans and {both.count} journal entries, each linked to the one before"
+    if both.checkpoint is not None and both.checkpoint.scan:
+        detail += f", after scan {both.checkpoint.scan}"
     yield _check("chain", problems, f"{detail}; the head is {head}")
 
 
@@ -110,11 +122,14 @@ def _known_head(both: Replay, head: str) -> Check:
     if both.covers(head):
         return Check.of("head", ok=True, detail="it is in the chains: everything recorded up to it is still there")
     gone = f"{head} is in neither chain: entries were removed, or the chains were rewritten"
+    if both.checkpoint is not None and both.checkpoint.scan:
+        gone += f"; if it is the head of scan {both.checkpoint.scan - 1} or an earlier one, it was pruned"
     return Check.of("head", ok=False, detail=gone)
 
 
 def _rows(session: Session, both: Replay, chosen: Sequence[Scan]) -> Iterable[Check]:
-    yield _guarded("configurations", integrity.configurations(session, both.scans), "each matches its digest")
+    used = integrity.configurations(session, [*both.kept, *both.scans])
+    yield _guarded("configurations", used, "each matches its digest")
     own = integrity.own_digests(session)
     yield _guarded("files", own, "every stored version of every file matches its digest")
     states = (problem for scan in chosen for problem in integrity.complete_state(session, scan))

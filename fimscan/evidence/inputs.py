@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fimscan.model import ControlFailure, FileState, Finding, Reconfiguration, Scan, Selftest, Unreadable
+from fimscan.model import Checkpoint, ControlFailure, FileState, Finding, Reconfiguration, Scan, Selftest, Unreadable
+from fimscan.store.ledger import latest_checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,9 @@ class BundleInput:
 
     - ``files``: the state at the last finished scan in ``scans``, sorted by path. It is iterated once. Its digest is
       compared with the ledger entry of that scan.
-    - ``scans``: sorted by id, from the very first scan (so that the chain can be replayed) to the end of the period.
+    - ``scans``: sorted by id, from the very first scan (so that the chain can be replayed) to the end of the period. Of
+      a chain that was pruned, from its first scan that is left.
+    - ``later``: the finished scans after those, up to the newest checkpoint, if the chain was pruned and that is later.
     - ``findings``: the changes that scans of the period found.
     - ``reconfigurations``: configuration changes between these scans.
     - ``failures``: failures of controls that overlap the period.
@@ -54,4 +57,10 @@ class BundleInput:
     unreadable: Sequence[Unreadable] = ()
     failures: Sequence[ControlFailure] = ()
     selftests: Sequence[Selftest] = ()
+    later: Sequence[Scan] = ()
     max_gap_days: float = 7
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The newest checkpoint of the chain; ``None`` if nothing was pruned."""
+        return latest_checkpoint([*self.scans, *self.later])

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from fimscan.evidence.continuity import Stretch, largest_hours
 from fimscan.evidence.inputs import BundleInput
+from fimscan.evidence.layout import CHECKPOINT, LEDGER
 from fimscan.evidence.tables import FileTotals
-from fimscan.model import Reconfiguration, Scan, ScanStatus, Unreadable
+from fimscan.model import Reconfiguration, RetentionKind, Scan, ScanStatus, Unreadable
 from fimscan.report.display import show, time_text
+from fimscan.report.pruning import pruned_lines
 from fimscan.store.ledger import GENESIS, replay
 
 # The tests run these commands with a real sh.
@@ -42,8 +44,8 @@ class Facts:
 
 def readme(data: BundleInput, facts: Facts) -> str:
     """The README text: plain ASCII, except for what the input contains."""
-    parts = (_scope(data, facts), _contents(facts), _how_to_check(), _how_to_read(), _limits())
-    return "\n".join(parts)
+    parts = (_scope(data, facts), _pruned(data), _contents(facts), _how_to_check(data), _how_to_read(), _limits())
+    return "\n".join(filter(None, parts))
 
 
 def _scope(data: BundleInput, facts: Facts) -> str:
@@ -109,7 +111,7 @@ def _largest_gap(stretches: list[Stretch], max_gap_days: float) -> str:
 def _chain(data: BundleInput, facts: Facts, finished: list[Scan]) -> str:
     if not finished:
         return "empty: no scan has finished"
-    problems = replay(data.scans)
+    problems = replay([*data.scans, *data.later])
     if finished[-1].state_digest != facts.files.state_digest:
         problems.append("the monitored files do not match the state digest of the last scan")
     if problems:
@@ -155,6 +157,8 @@ CONTENTS
   07-scans.csv                every scan since monitoring began
   07-ledger.txt               the chain of finished scans, tab-separated:
                               previous, summary, state digest, entry
+  07-checkpoint.txt           only if the chain was pruned after the period: its
+                              entries from there to the checkpoint
   08-continuity.csv           the time between each two finished comparisons,
                               from the end of one to the end of the next
   08-not-compared.csv         files that the last complete scan could not read.
@@ -189,7 +193,37 @@ NOT INCLUDED
 """
 
 
-def _how_to_check() -> str:
+def _pruned(data: BundleInput) -> str:
+    """What was removed because it was old; empty if nothing was."""
+    sealed = data.checkpoint
+    if sealed is None:
+        return ""
+    seals = [scan for scan in (*data.scans, *data.later) if scan.checkpoint is not None]
+    lines = "".join(f"  - {line}\n" for line in pruned_lines(seals))
+    changes = sealed.before_ns.get(RetentionKind.FINDINGS, 0)
+    begin = f"""\
+  The chain begins after scan {sealed.scan}, with the entry
+  {sealed.entry}
+  The entry of the checkpoint has this number and entry in its summary
+  ({CHECKPOINT if data.later else LEDGER}).
+"""
+    return f"""\
+WHAT WAS PRUNED
+{lines}\
+  Pruning removes what is older than the configured age, and is recorded
+  by a checkpoint in the chain. Decided changes found before
+  {time_text(changes) if changes > 0 else "(none)"} may be missing from 09-changes.
+{begin if sealed.scan else ""}"""
+
+
+def _replay_command(data: BundleInput) -> str:
+    sealed = data.checkpoint
+    if sealed is None or not sealed.scan:
+        return REPLAY_CHAIN
+    return REPLAY_CHAIN.replace(GENESIS, sealed.entry)
+
+
+def _how_to_check(data: BundleInput) -> str:
     return f"""\
 HOW TO CHECK IT
   With fimscan:  fimscan verify --fingerprint FINGERPRINT FILE.zip
@@ -217,7 +251,7 @@ HOW TO CHECK IT
    The command prints BROKEN for each entry that does not match, and then
    the head of the chain:
 
-{REPLAY_CHAIN}
+{_replay_command(data)}
 
    Compare the head with a copy stored off the host. The chain alone cannot
    show that its newest entries were removed. A stored head can.

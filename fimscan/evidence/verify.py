@@ -8,21 +8,34 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import BinaryIO
 
 from fimscan.errors import InputError, VerificationError
 from fimscan.evidence.archive import Member, check_size, open_member, read_archive
-from fimscan.evidence.layout import FILES, LEDGER, PUBLIC_KEY, REQUIRED, SCANS, SIGNATURE, SUMS, UNSIGNED, sums_text
+from fimscan.evidence.layout import (
+    CHECKPOINT,
+    FILES,
+    LEDGER,
+    PUBLIC_KEY,
+    REQUIRED,
+    SCANS,
+    SIGNATURE,
+    SUMS,
+    UNSIGNED,
+    sums_text,
+)
 from fimscan.evidence.signing import fingerprint_of, load_public_key, parse_fingerprint, signature_holds
 from fimscan.evidence.tables import ledger_text
-from fimscan.model import Check, ScanStatus
-from fimscan.report.display import show
-from fimscan.store.ledger import LedgerLine, StateDigest, problems_of_lines
+from fimscan.model import Check, Checkpoint, ScanStatus
+from fimscan.report.display import minute_text, show
+from fimscan.report.pruning import removed_text
+from fimscan.store.ledger import LedgerLine, StateDigest, checkpoint_in, problems_of_lines
 
 _LONGEST_LINE = 1 << 20  # bytes; csv takes 128 KiB in a field
 _MOST_PROBLEMS = 20  # listed for one check; further ones are only counted
@@ -77,8 +90,8 @@ def verify_stream(file: BinaryIO, expected: str | None = None) -> VerifyReport:
         return VerifyReport(checks=(container, absent), fingerprint="")
     sums = _small(file, members[SUMS])
     signer, signature, fingerprint = _check_signature(file, members, sums, expected)
-    last, chain = _check_chain(file, members)
-    checks = (container, _check_digests(sums, members), signature, signer, chain, _check_state(file, members, last))
+    last, linked = _check_chain(file, members)
+    checks = (container, _check_digests(sums, members), signature, signer, linked, _check_state(file, members, last))
     return VerifyReport(checks=checks, fingerprint=fingerprint)
 
 
@@ -138,7 +151,10 @@ def _check_chain(file: BinaryIO, members: dict[str, Member]) -> tuple[LedgerLine
     """Replay the chain of scans, streamed; return its last line, too."""
     seen = _Seen()
     try:
-        problems, more = _first(problems_of_lines(seen.through(_ledger(file, members[SCANS]))))
+        later = _later(file, members[CHECKPOINT]) if CHECKPOINT in members else ()
+        sealed = _Sealed()
+        lines = chain((seen.through(_ledger(file, members[SCANS]))), later)
+        problems, more = _first(problems_of_lines(sealed.through(lines)))
     except _UNREADABLE as error:
         return seen.last, Check.of("chain", ok=False, detail=f"{SCANS} cannot be read as CSV: {error!r}")
     if seen.text.hexdigest() != members[LEDGER].sha256:
@@ -147,8 +163,48 @@ def _check_chain(file: BinaryIO, members: dict[str, Member]) -> tuple[LedgerLine
         return seen.last, Check.of("chain", ok=False, detail=_joined(map(show, problems), more))
     head = f"the head is {seen.last.entry}" if seen.last is not None else "there is no finished scan"
     return seen.last, Check.of(
-        "chain", ok=True, detail=f"{seen.count} finished scans, each linked to the one before; {head}"
+        "chain",
+        ok=True,
+        detail=f"{seen.count} finished scans, each linked to the one before{sealed.text}; {head}",
     )
+
+
+class _Sealed:
+    """The newest checkpoint that passed, and when it was made."""
+
+    def __init__(self) -> None:
+        self._checkpoint: Checkpoint | None = None
+        self._made = ""
+
+    def through(self, lines: Iterable[LedgerLine]) -> Iterator[LedgerLine]:
+        for line in lines:
+            try:
+                found = checkpoint_in(line.summary)
+                made = "" if found is None else minute_text(int(json.loads(line.summary)["finished_ns"]))
+            except (ValueError, KeyError, TypeError):
+                found, made = None, ""  # the replay says so
+            if found is not None:
+                self._checkpoint, self._made = found, made
+            yield line
+
+    @property
+    def text(self) -> str:
+        """What was pruned from the chain, when and by whom; empty if nothing was."""
+        sealed = self._checkpoint
+        if sealed is None:
+            return ""
+        begins = f", which begins after scan {sealed.scan}" if sealed.scan else ""
+        who = show(sealed.user.encode("utf-8", "surrogateescape"))
+        return f"{begins}; pruned {self._made} by {who}, in {sealed.prunings:,} prunings: {removed_text(sealed.total)}"
+
+
+def _later(file: BinaryIO, member: Member) -> Iterator[LedgerLine]:
+    """The lines of the chain after those of the period, up to the checkpoint."""
+    with open_member(file, member) as reader:
+        for text in _text_lines(reader):
+            previous, summary, state, entry = text.rstrip("\n").split("\t")
+            number = int(json.loads(summary)["id"])
+            yield LedgerLine(scan=number, previous=previous, summary=summary, state_digest=state, entry=entry)
 
 
 class _Seen:

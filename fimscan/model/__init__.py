@@ -83,9 +83,11 @@ from fimscan.model.packages import (
     PackageReport,
 )
 from fimscan.model.plans import ChangePlan, PlanProgress, PlanState
+from fimscan.model.pruning import Checkpoint, RetentionKind
 from fimscan.model.scans import (
     IMPORT,
     LIVE,
+    PRUNE,
     Continuity,
     Diff,
     Effect,
@@ -116,6 +118,7 @@ __all__ = [
     "KIND_OF_TYPE",
     "LIVE",
     "PACKAGE_MANAGERS",
+    "PRUNE",
     "SCRIPTED_PACKAGE_MANAGERS",
     "UNKNOWN_DIGEST",
     "UNKNOWN_OWNER",
@@ -135,6 +138,7 @@ __all__ = [
     "ChangePlan",
     "Check",
     "CheckSeverity",
+    "Checkpoint",
     "ContentUsage",
     "Continuity",
     "ControlFailure",
@@ -195,6 +199,7 @@ __all__ = [
     "Reason",
     "Reasoning",
     "Reconfiguration",
+    "RetentionKind",
     "Reviewer",
     "Rights",
     "Role",

@@ -16,6 +16,7 @@ from fimscan.model.files import FileState, Unreadable
 from fimscan.model.in_effect import InEffect
 from fimscan.model.packages import PackageAnswer
 from fimscan.model.plans import ChangePlan, PlanProgress
+from fimscan.model.pruning import Checkpoint
 from fimscan.model.selftests import Selftest
 from fimscan.model.texts import ContentUsage, TextChange
 from fimscan.model.witness import WitnessExtent
@@ -59,6 +60,9 @@ class MissedRuns:
 LIVE = "live"
 """The trigger of a partial scan, made of live looks."""
 
+PRUNE = "prune"
+"""The trigger of a checkpoint: an entry in the ledger that seals what was pruned. It compared no file."""
+
 IMPORT = "import"
 """The trigger of a scan that stands for the baseline of another program."""
 
@@ -74,7 +78,7 @@ class Scan:
     ``entry`` is its ledger digest (hex), ``previous`` that of the finished scan before it. ``state_digest`` covers
     every file state, ``config_digest`` the effective configuration, ``journal`` all other stored rows. See
     :mod:`fimscan.store.ledger` and :mod:`fimscan.store.journal`. ``problems`` has one line per reason why the audit log
-    could not be read completely.
+    could not be read completely. ``checkpoint`` is set if it is no scan, but seals what was pruned.
     """
 
     id: int
@@ -90,6 +94,7 @@ class Scan:
     previous: str = ""
     entry: str = ""
     problems: tuple[str, ...] = ()
+    checkpoint: Checkpoint | None = None
 
     @property
     def vouched(self) -> tuple[int, int] | None:
@@ -99,8 +104,8 @@ class Scan:
 
     @property
     def is_partial(self) -> bool:
-        """Whether it covers some paths only, and says nothing about the others."""
-        return self.trigger == LIVE
+        """Whether it covers some paths only, or none (a checkpoint), and says nothing about the others."""
+        return self.trigger in (LIVE, PRUNE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

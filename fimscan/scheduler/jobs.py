@@ -17,7 +17,7 @@ GRACE_S = 60  # a run that begins this late is on time
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something that runs by a timetable: ``full`` scans, ``scan``, reading the ``audit`` log, and ``selftest``."""
+    """Something that runs by a timetable: ``full`` or ``scan``, reading the ``audit`` log, ``selftest``, ``prune``."""
 
     name: str
     table: Timetable
@@ -30,6 +30,7 @@ def jobs_of(config: Config, *, with_audit: bool, identity: str) -> tuple[Job, ..
     names = {"full": schedule.full, "scan": schedule.scan}
     names |= {"audit": schedule.audit} if with_audit else {}
     names |= {"selftest": schedule.selftest} if schedule.selftest else {}
+    names |= {"prune": config.retention.prune} if config.retention.prune != "off" else {}
     return tuple(Job(name, parse_timetable(text, jitter=jitter, share=share)) for name, text in names.items())
 
 
@@ -44,6 +45,8 @@ def last_done(database: Database, job: Job, now: float) -> float | None:
         if job.name == "selftest":
             last = selftests.last(session)
             time_ns = None if last is None else last.started_ns
+        elif job.name == "prune":  # by a checkpoint; where nothing was old, it is tried again at the next start
+            time_ns = scan_store.last_pruned_ns(session)
         else:
             time_ns = scan_store.last_done_ns(session, full=job.name == "full")
     return None if time_ns is None or time_ns / _NS > now + GRACE_S else time_ns / _NS

@@ -39,6 +39,7 @@ from fimscan.scheduler.trigger import Trigger
 from fimscan.signal_flag import SignalFlag
 from fimscan.store.database import Database
 from fimscan.timing import local_text, missed
+from fimscan.upkeep.prune import Pruned, prune
 
 _IDLE_SECONDS = 1.0
 _LIVE_SECONDS = 0.25
@@ -107,6 +108,7 @@ class Scheduler(Generic[Setup]):
     Args:
         report: called with the result of each scan.
         report_controls: called when controls may have failed or work again.
+        report_pruned: called with what was removed, if anything was.
         complain: called with the text of each failure; the schedule goes on.
         started: called with the times of the next scans when it runs.
         control: says when to stop.
@@ -124,6 +126,7 @@ class Scheduler(Generic[Setup]):
         *,
         report: Report,
         report_controls: Callable[[], None],
+        report_pruned: Callable[[Pruned], None] = lambda _pruned: None,
         complain: Complain,
         started: Callable[[str], None],
         control: Control,
@@ -137,6 +140,7 @@ class Scheduler(Generic[Setup]):
         self._source = source
         self._report = report
         self._report_controls = report_controls
+        self._report_pruned = report_pruned
         self._complain = complain
         self._notifier = Notifier(database, config, complain)
         self._started = started
@@ -278,7 +282,8 @@ class Scheduler(Generic[Setup]):
         for job in self._jobs:
             self._account(job)
             self._triggers[job.name] = trigger = Trigger(job.table, self._due(job))
-            work = {"audit": self.read_audit, "selftest": self.selftest}.get(job.name, self.scan)
+            works = {"audit": self.read_audit, "selftest": self.selftest, "prune": self.prune}
+            work = works.get(job.name, self.scan)
             self._engine.add_job(work, trigger, args=[job], id=job.name, name=job.name, replace_existing=True)
 
     def _due(self, job: Job) -> float:
@@ -294,7 +299,7 @@ class Scheduler(Generic[Setup]):
     def _account(self, job: Job) -> None:
         """Store the occurrences of a job that were missed until now."""
         now, before = self._now(), self._accounted.get(job.name)
-        found = missed_occurrences(self._database, job, now) if job.name != "audit" else None
+        found = missed_occurrences(self._database, job, now) if job.name in ("scan", "full") else None
         if found is not None and before is not None and before > found.first:
             found = missed(job.table, before, found.last)
         if found is not None:
@@ -389,6 +394,17 @@ class Scheduler(Generic[Setup]):
         if problem and problem != self._unwritten:
             self._complain(problem)
         self._unwritten = problem
+
+    def prune(self, job: Job) -> None:
+        """Remove what is older than ``[retention]`` says."""
+
+        def work() -> None:
+            self._tried[job.name] = self._now()
+            done = prune(self._database, self._config, user="fimscan schedule")
+            if done.checkpoint is not None:
+                self._report_pruned(done)
+
+        self._attempt(work, is_job=True)
 
     def look(self) -> None:
         """Read the log and take live looks, unless another job is running."""

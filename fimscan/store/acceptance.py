@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Row, func, or_, select
 
 from fimscan.errors import UsageError
 from fimscan.model import AcceptanceRecord, Approval, DispositionCategory, DispositionStatus
-from fimscan.store import files, journal, row_digests, schema
+from fimscan.store import files, journal, row_digests, scans, schema
 from fimscan.store.registry import Subject
 from fimscan.store.session import Session
 
@@ -84,6 +84,11 @@ def undo(session: Session, act: int, approval: Approval) -> int:
     if rows[0].undoes is not None:
         raise UsageError(
             f"decision {act} takes decision {rows[0].undoes} back itself; accept these changes again instead"
+        )
+    sealed = scans.checkpoint(session)
+    if sealed is not None and rows[0].id <= sealed.decided:
+        raise UsageError(
+            f"decision {act} cannot be taken back: what it replaced was pruned ([retention] findings); decide anew"
         )
     if act in _undone(session, last_number(session)):
         raise UsageError(f"decision {act} was taken back already")
@@ -202,6 +207,62 @@ def baseline(session: Session, until: int | None = None) -> Baseline | None:
         row.path: (versions[row.version_id] if row.version_id is not None else None, row.scan_id) for row in rows
     }
     return Baseline(scan=scan, overrides=overrides)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalBaseline:
+    """What is accepted by decisions that are too old to be taken back.
+
+    Attributes:
+        number: the last of these decisions' events.
+        scan: everything is accepted as of this scan or a later one.
+        paths: single paths, with the scan as of which their state is accepted, or that of a later one.
+        absent: paths of which no file is accepted.
+    """
+
+    number: int
+    scan: int
+    paths: Mapping[bytes, int]
+    absent: Set[bytes]
+
+    def accepted_at(self, path: bytes) -> int:
+        """The scan before which nothing of a path is needed to compare it with the baseline."""
+        return self.paths.get(path, self.scan)
+
+
+def final_baseline(session: Session, before_ns: int) -> FinalBaseline | None:
+    """The baseline by decisions from before a time that are in effect; ``None`` before the first.
+
+    Whichever of the later decisions is taken back, the baseline of a path is as of the given scan or a later one.
+    """
+    rows = session.execute(
+        select(_table.c.id, _table.c.path, _table.c.scan_id, _table.c.version_id, _table.c.accepted_ns)
+        .where(_approved(session, last_number(session)))
+        .order_by(_table.c.id)
+    ).all()
+    number = 0
+    for row in rows:
+        if row.accepted_ns >= before_ns:
+            break
+        number = row.id
+    whole = [row for row in rows if row.path is None]
+    base = max((row.id for row in whole if row.id <= number), default=None)
+    if base is None:
+        return None
+    scan = min(row.scan_id for row in whole if row.id >= base)
+    of_paths: dict[bytes, list[Any]] = {}
+    for row in rows:
+        if row.path is not None and row.id > base:
+            of_paths.setdefault(row.path, []).append(row)
+    paths, absent = dict[bytes, int](), set[bytes]()
+    for path, some in of_paths.items():
+        final = max((row.id for row in some if row.id <= number), default=None)
+        counting = [row for row in some if final is None or row.id >= final]
+        later = [row.scan_id for row in whole if row.id > (final or base)]
+        paths[path] = min([*(row.scan_id for row in counting), *later, *([scan] if final is None else [])])
+        if any(row.version_id is None for row in some):
+            absent.add(path)
+    return FinalBaseline(number=number, scan=scan, paths=paths, absent=absent)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -205,11 +205,12 @@ def shorten(session: Session, path: bytes, end_ns: int, now_ns: int) -> None:
         journal.note(session, [of_row(Subject.EXTENT, known), of_row(Subject.EXTENT, {**known, **values})])
 
 
-def extents(session: Session, path: bytes) -> list[Extent]:
-    """The extents of a log: the stretches of time over which it was read without a gap."""
+def extents(session: Session, path: bytes, *, since_ns: int = 0) -> list[Extent]:
+    """The extents of a log: the stretches of time over which it was read without a gap, those from a time on."""
     table = schema.audit_extent
     query = select(table.c.start_ns, table.c.end_ns).where(table.c.host_id == session.host_id, table.c.path == path)
-    return [Extent(start_ns=start, end_ns=end) for start, end in session.execute(query)]
+    rows = session.execute(query.where(table.c.end_ns > since_ns))
+    return [Extent(start_ns=max(start, since_ns), end_ns=end) for start, end in rows]
 
 
 def add_observation(session: Session, observation: AuditObservation) -> None:

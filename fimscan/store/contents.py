@@ -13,7 +13,7 @@ import sqlite3
 import stat
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from urllib.parse import quote
 
@@ -264,6 +264,18 @@ class ContentFile:
                 self._set("dropped_ns", str(time.time_ns()))
             self.commit()
         return dropped, lost
+
+    def remove_before(self, time_ns: int, used: Collection[bytes], *, dry_run: bool = False) -> int:
+        """Remove contents that were stored before a time, except ``used`` ones; return how many."""
+        with self._errors():
+            run = self._connection.execute
+            rows = run("SELECT id, sha256 FROM content WHERE stored_ns < ?", (time_ns,)).fetchall()
+            old = [(number,) for number, sha256 in rows if sha256 not in used]
+            if old and not dry_run:
+                self._begin()
+                self._connection.executemany("DELETE FROM content WHERE id = ?", old)
+                self.commit()
+        return len(old)
 
     # ----------------------------------------------------------------------------------------------------------------
 

@@ -147,6 +147,26 @@ class Database:
             yield session
             journal.write_notes(session)
 
+    @contextmanager
+    def begin_removal(self) -> Iterator[Session]:
+        """As :meth:`begin`, to remove many rows: references between tables are checked once, at the end.
+
+        To remove one row, SQLite would read all of each table that may refer to it.
+        """
+        writer = self._writer.execution_options(fimscan_unreferenced=True)
+        with store_errors(self.url), writer.connect() as connection:
+            try:
+                with connection.begin():
+                    self._require_own_schema(connection)
+                    session = Session(connection, self.host_id)
+                    yield session
+                    journal.write_notes(session)
+                    _require_references(connection, self.name)
+            finally:
+                raw = connection.connection.dbapi_connection
+                if connection.dialect.name == "sqlite" and raw is not None:
+                    raw.cursor().execute("PRAGMA foreign_keys = ON")
+
     def _require_own_schema(self, connection: Connection) -> None:
         """Refuse to write if a trigger was added since the database was opened, which may be months ago."""
         if self.file is None:
@@ -561,8 +581,18 @@ def _use_wal(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA journal_mode = WAL").close()
 
 
+def _require_references(connection: Connection, name: str) -> None:
+    if connection.dialect.name != "sqlite":
+        return
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if broken is not None:
+        raise StoreError(f"{name}: rows of {broken[0]} refer to rows of {broken[2]} that are gone; nothing was changed")
+
+
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
+    if options.get("fimscan_unreferenced"):
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
     # A finished scan must survive a power cut. A draft may be lost then, but the database stays consistent.
     connection.exec_driver_sql(f"PRAGMA synchronous = {'NORMAL' if options.get('fimscan_draft') else 'FULL'}")
     # A writer takes the write lock at once: a transaction that begins by reading cannot wait for a writer, it fails.

@@ -44,6 +44,9 @@ _ITEM = struct.Struct(">Bq32s")
 _MOST_OPEN = 100  # items, after which the open entry is closed without a scan: it is rewritten in full each time
 _MOST_ADOPTED = 100_000  # items in one entry
 
+#: The digest of a row that was pruned. Only entries with the cause ``prune`` may have it.
+GONE = bytes(32)
+
 
 class Cause(StrEnum):
     """Why an entry was added."""
@@ -56,6 +59,7 @@ class Cause(StrEnum):
     CONTROL = "control"
     SELFTEST = "selftest"
     AUDIT = "audit"
+    PRUNE = "prune"  # old rows were removed: see fimscan.store.prune
     OPEN = "open"  # not closed yet
     UPGRADE = "upgrade"  # the rows that were older than the journal, as they were at the upgrade
 
@@ -238,6 +242,24 @@ def common_head(session: Session, scans: Sequence[Scan]) -> str | None:
     if finished and (newest is None or finished[-1].journal == newest):
         return finished[-1].entry
     return newest
+
+
+def record_pruning(session: Session, items: Iterable[Item]) -> None:
+    """Add entries with what pruning leaves of rows whose entries it removes, and with what it removes."""
+    rest = iter(items)
+    while some := list(islice(rest, _MOST_ADOPTED)):
+        record(session, Cause.PRUNE, some)
+
+
+def forget(session: Session, until: str) -> list[str]:
+    """Remove the entries up to and including one, oldest first; return them."""
+    mine = table.c.host_id == session.host_id
+    last: int | None = session.scalar(select(table.c.id).where(mine, table.c.entry == until))
+    if last is None:
+        return []
+    gone = list(session.scalars(select(table.c.entry).where(mine, table.c.id <= last).order_by(table.c.id)))
+    session.execute(table.delete().where(mine, table.c.id <= last))
+    return gone
 
 
 def adopt(session: Session) -> None:

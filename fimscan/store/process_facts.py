@@ -19,7 +19,7 @@ from fimscan.store.row_digests import of_row
 from fimscan.store.schema import process_fact as table
 from fimscan.store.session import Session
 
-_LOGIN, _CRASH, _LOOK = "login", "crash", "look"
+LOGIN, _CRASH, _LOOK = "login", "crash", "look"
 
 
 class Look(NamedTuple):
@@ -39,7 +39,7 @@ def add(session: Session, facts: Iterable[Login | Crash]) -> None:
 
 def _row(fact: Login | Crash) -> dict[str, Any]:
     if isinstance(fact, Login):
-        kind, number, detail = _LOGIN, fact.session, codec.dump_login(fact)
+        kind, number, detail = LOGIN, fact.session, codec.dump_login(fact)
     else:
         kind, number, detail = _CRASH, fact.actor.pid, codec.dump_crash(fact)
     time_ns, serial, _ = fact.event
@@ -81,7 +81,7 @@ def logins(session: Session, sessions: Iterable[int]) -> list[Login]:
     """The logins that began these sessions, in any boot, oldest first."""
     found = []
     for some in files.chunks(sorted(set(sessions))):
-        query = select(table.c.detail).where(_of(session, _LOGIN), table.c.number.in_(some))
+        query = select(table.c.detail).where(_of(session, LOGIN), table.c.number.in_(some))
         found += [codec.load_login(text) for text in session.scalars(query)]
     return sorted(found, key=lambda login: login.event)
 

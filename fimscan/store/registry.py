@@ -59,6 +59,14 @@ class AuditBlocks(Rows):
 
 
 @dataclass(frozen=True)
+class KeptScans(Numbered):
+    """As :class:`Numbered`, only of scans from before the beginning of the ledger (:mod:`fimscan.store.prune`).
+
+    The ledger covers the others.
+    """
+
+
+@dataclass(frozen=True)
 class Noted(Rows):
     """Rows that are noted when they are written, and noted again when they are removed.
 
@@ -274,4 +282,14 @@ class Subject(IntEnum):
         schema.selftest,
         "id",
         ("id", "started_ns", "finished_ns", "passed", "path", "pid", "exe", "scan", "steps"),
+    )
+    KEPT_SCAN = KeptScans(
+        30,
+        "scan {}, which was kept when earlier ones were pruned,",
+        schema.scan,
+        "id",
+        (
+            *("id", "trigger", "status", "started_ns", "finished_ns", "counts", "config_digest"),
+            *("state_digest", "journal", "previous", "entry", "checkpoint"),
+        ),
     )

@@ -24,8 +24,9 @@ from sqlalchemy import ColumnElement, Select, select
 
 from fimscan.model import ScanStatus
 from fimscan.store import schema
+from fimscan.store.ledger import load_checkpoint
 from fimscan.store.queries import STREAMED, plain, plain_rows
-from fimscan.store.registry import AuditBlocks, Noted, Numbered, Subject, WithScan
+from fimscan.store.registry import AuditBlocks, KeptScans, Noted, Numbered, Subject, WithScan
 from fimscan.store.session import Session
 
 _AT_ONCE = 1000
@@ -80,7 +81,9 @@ def of_all(session: Session) -> Iterator[Iterator[Item]]:
     """Yield items of all present rows except noted ones: first of finished scans, then table by table."""
     yield _of_scans(session, None)
     for subject in Subject:
-        if isinstance(subject.rows, Numbered):
+        if isinstance(subject.rows, KeptScans):
+            yield of_kept_scans(session)
+        elif isinstance(subject.rows, Numbered):
             yield of_numbered(session, subject)
         elif isinstance(subject.rows, AuditBlocks):
             yield of_audit_blocks(session)
@@ -117,6 +120,17 @@ def _of_scans(session: Session, scan_id: int | None, known: Collection[Subject] 
                 totals[number].update(b"".join(map(encoded, those)))
         for number, total in totals.items():
             yield Item(subject, number, total.digest())
+
+
+def of_rows_with_scan(session: Session, subject: Subject, scan_id: int) -> bytes | None:
+    """The digest of the rows that were written with one scan; ``None`` if there are none."""
+    assert isinstance(subject.rows, WithScan)
+    total, is_empty = hashlib.sha256(), True
+    encoded = _version_row if subject is Subject.BEGUN else _row
+    for rows in plain_rows(session, _with_scan(session, subject.rows, scan_id), _AT_ONCE):
+        total.update(b"".join(map(encoded, rows)))
+        is_empty = False
+    return None if is_empty else total.digest()
 
 
 def _row(row: Sequence[object]) -> bytes:
@@ -162,6 +176,17 @@ def of_numbered(session: Session, subject: Subject, *which: ColumnElement[bool])
     for row in session.execute(query.order_by(columns.id), execution_options=STREAMED):
         is_old = all(value is None for value in row[many:])
         yield Item(subject, row.id, digest_of(row[:many] if is_old else row))
+
+
+def of_kept_scans(session: Session, until: int | None = None) -> Iterator[Item]:
+    """Yield the items of finished scans up to ``until``, by default the boundary of the newest checkpoint."""
+    done = (_scan.c.host_id == session.host_id) & (_scan.c.status == ScanStatus.FINISHED.value)
+    if until is None:
+        sealed = select(_scan.c.checkpoint).where(done, _scan.c.checkpoint.is_not(None)).order_by(_scan.c.id.desc())
+        text = session.scalar(sealed.limit(1))
+        until = 0 if text is None else load_checkpoint(text).scan
+    if until:
+        yield from of_numbered(session, Subject.KEPT_SCAN, done, _scan.c.id <= until)
 
 
 def of_row(subject: Subject, row: Mapping[str, Any]) -> Item:

@@ -9,14 +9,15 @@ from typing import Any
 
 from sqlalchemy import Row, select, update
 
-from fimscan.model import IMPORT, LIVE, Scan, ScanStatus
+from fimscan.model import IMPORT, LIVE, PRUNE, Checkpoint, Scan, ScanStatus
 from fimscan.store import files, journal, row_digests, schema
 from fimscan.store.inserting import insert_of_new
-from fimscan.store.ledger import GENESIS, entry, summary_line
+from fimscan.store.ledger import GENESIS, dump_checkpoint, entry, load_checkpoint, summary_line
 from fimscan.store.registry import Subject, WithScan
 from fimscan.store.session import Session
 
 _scan = schema.scan
+_IS_FULL = _scan.c.trigger.not_in((LIVE, PRUNE))
 # Tables that a scan may have written to when it is interrupted.
 _WRITTEN_EARLY = (
     *(s.rows.table for s in Subject if isinstance(s.rows, WithScan) and s.rows.number == "scan_id"),
@@ -62,8 +63,7 @@ def finish(session: Session, scan: Scan, *, read_clock: bytes, begun: bytes | No
     mine = update(_scan).where(_scan.c.id == scan.id)
     session.execute(mine.values(problems=json.dumps(scan.problems), read_clock=read_clock))
     journal.record(session, journal.Cause.SCAN, row_digests.of_scan(session, scan.id, begun=begun))
-    last = last_finished(session)
-    previous = last.entry if last else GENESIS
+    previous = session.scalar(_finished_entries(session).limit(1)) or GENESIS
     sealed = replace(scan, status=ScanStatus.FINISHED, previous=previous, journal=journal.head(session) or "")
     sealed = replace(sealed, entry=entry(previous, summary_line(sealed), sealed.state_digest))
     session.execute(
@@ -75,21 +75,37 @@ def finish(session: Session, scan: Scan, *, read_clock: bytes, begun: bytes | No
             journal=sealed.journal,
             previous=sealed.previous,
             entry=sealed.entry,
+            checkpoint=None if sealed.checkpoint is None else dump_checkpoint(sealed.checkpoint),
         )
     )
     return sealed
 
 
+def _finished_entries(session: Session) -> Any:
+    """The ledger entries of scans and checkpoints, newest first."""
+    mine = (_scan.c.host_id == session.host_id) & (_scan.c.status == ScanStatus.FINISHED.value)
+    return select(_scan.c.entry).where(mine).order_by(_scan.c.id.desc())
+
+
+def checkpoint(session: Session) -> Checkpoint | None:
+    """The newest checkpoint; ``None`` if nothing was ever pruned."""
+    mine = (_scan.c.host_id == session.host_id) & (_scan.c.status == ScanStatus.FINISHED.value)
+    query = select(_scan.c.checkpoint).where(mine, _scan.c.checkpoint.is_not(None)).order_by(_scan.c.id.desc())
+    text = session.scalar(query.limit(1))
+    return None if text is None else load_checkpoint(text)
+
+
 def last_finished(session: Session) -> Scan | None:
     """The newest finished scan."""
-    query = _scans(session).where(_scan.c.status == ScanStatus.FINISHED.value).order_by(_scan.c.id.desc()).limit(1)
+    done = (_scan.c.status == ScanStatus.FINISHED.value) & (_scan.c.trigger != PRUNE)
+    query = _scans(session).where(done).order_by(_scan.c.id.desc()).limit(1)
     row = session.execute(query).first()
     return None if row is None else _scan_of(row)
 
 
 def last_full(session: Session, until: int | None = None) -> Scan | None:
     """The newest finished scan of all monitored files, up to and including the scan ``until``."""
-    query = _scans(session).where(_scan.c.status == ScanStatus.FINISHED.value, _scan.c.trigger != LIVE)
+    query = _scans(session).where(_scan.c.status == ScanStatus.FINISHED.value, _IS_FULL)
     if until is not None:
         query = query.where(_scan.c.id <= until)
     row = session.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
@@ -104,18 +120,23 @@ def last_done_ns(session: Session, *, full: bool) -> int | None:
     query = select(_scan.c.started_ns).where(
         _scan.c.host_id == session.host_id,
         _scan.c.status == ScanStatus.FINISHED.value,
-        _scan.c.trigger.not_in((LIVE, IMPORT)),
+        _scan.c.trigger.not_in((LIVE, IMPORT, PRUNE)),
     )
     if full:
         query = query.where(~_scan.c.counts.contains('"vouched"'))
     return session.scalar(query.order_by(_scan.c.id.desc()).limit(1))
 
 
+def last_pruned_ns(session: Session) -> int | None:
+    """When the newest checkpoint was made."""
+    mine = (_scan.c.host_id == session.host_id) & (_scan.c.status == ScanStatus.FINISHED.value)
+    query = select(_scan.c.started_ns).where(mine, _scan.c.checkpoint.is_not(None))
+    return session.scalar(query.order_by(_scan.c.id.desc()).limit(1))
+
+
 def full_back_to(session: Session, until: int, time_ns: int) -> list[Scan]:
     """The finished scans of all monitored files, newest first, from ``until`` back to one that began by a time."""
-    query = _scans(session).where(
-        _scan.c.status == ScanStatus.FINISHED.value, _scan.c.trigger != LIVE, _scan.c.id <= until
-    )
+    query = _scans(session).where(_scan.c.status == ScanStatus.FINISHED.value, _IS_FULL, _scan.c.id <= until)
     found = []
     for row in session.execute(query.order_by(_scan.c.id.desc())):
         found.append(_scan_of(row))
@@ -126,29 +147,38 @@ def full_back_to(session: Session, until: int, time_ns: int) -> list[Scan]:
 
 def last_full_begun(session: Session, time_ns: int) -> Scan | None:
     """The newest finished scan of all monitored files that had begun by a time."""
-    query = _scans(session).where(
-        _scan.c.status == ScanStatus.FINISHED.value, _scan.c.trigger != LIVE, _scan.c.started_ns <= time_ns
-    )
+    query = _scans(session).where(_scan.c.status == ScanStatus.FINISHED.value, _IS_FULL, _scan.c.started_ns <= time_ns)
     row = session.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
     return None if row is None else _scan_of(row)
 
 
 def finished_before(session: Session, scan_id: int) -> Scan | None:
     """The finished scan before another one."""
-    query = _scans(session).where(_scan.c.status == ScanStatus.FINISHED.value, _scan.c.id < scan_id)
+    done = (_scan.c.status == ScanStatus.FINISHED.value) & (_scan.c.trigger != PRUNE)
+    query = _scans(session).where(done, _scan.c.id < scan_id)
+    row = session.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
+    return None if row is None else _scan_of(row)
+
+
+def finished_up_to(session: Session, scan_id: int) -> Scan | None:
+    """The newest finished scan, or checkpoint, up to and including a number."""
+    query = _scans(session).where(_scan.c.status == ScanStatus.FINISHED.value, _scan.c.id <= scan_id)
     row = session.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
     return None if row is None else _scan_of(row)
 
 
 def first_started_ns(session: Session) -> int | None:
-    """When the very first scan began."""
+    """When the very first scan began, which may have been pruned."""
+    sealed = checkpoint(session)
+    if sealed is not None:
+        return sealed.began_ns
     return session.scalar(
         select(_scan.c.started_ns).where(_scan.c.host_id == session.host_id).order_by(_scan.c.id).limit(1)
     )
 
 
 def all_scans(session: Session) -> list[Scan]:
-    """Every scan, oldest first."""
+    """Every scan and checkpoint, oldest first."""
     return [_scan_of(row) for row in session.execute(_scans(session).order_by(_scan.c.id))]
 
 
@@ -219,4 +249,5 @@ def _scan_of(row: Row[Any]) -> Scan:
         previous=row.previous,
         entry=row.entry,
         problems=tuple(json.loads(row.problems)),
+        checkpoint=None if row.checkpoint is None else load_checkpoint(row.checkpoint),
     )

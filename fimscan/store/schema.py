@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0019"
+SCHEMA_REVISION = "0020"
 
 metadata = MetaData(
     naming_convention={
@@ -121,8 +121,13 @@ scan = Table(
     Column("read_clock", LargeBinary, nullable=False, default=b""),
     # The newest journal entry when it was finished; empty for scans older than the journal.
     Column("journal", String(64), nullable=False, default="", server_default=""),
+    # Of a checkpoint, which is no scan: what was pruned (model.Checkpoint as JSON).
+    Column("checkpoint", Text),
     sqlite_autoincrement=True,  # the number of an interrupted scan is never reused
 )
+
+# Looked for at each scan and live look. Rows of scans are large.
+Index("ix_scan_checkpoint", scan.c.host_id, scan.c.id, sqlite_where=scan.c.checkpoint.is_not(None))
 
 file_version = Table(
     "file_version",

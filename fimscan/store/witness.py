@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import func, insert, select, update
@@ -66,11 +67,23 @@ def extend(session: Session, extent: WitnessExtent) -> None:
         journal.note(session, [before, of_row(Subject.WITNESS_EXTENT, row)])
 
 
-def load(session: Session, identities: Iterable[Identity], start_ns: int, end_ns: int) -> WitnessData:
-    """The events of some files in a stretch of time, and the extents of their file systems."""
+def load(
+    session: Session, identities: Iterable[Identity], start_ns: int, end_ns: int, *, left_ns: int = 0
+) -> WitnessData:
+    """The events of some files in a stretch of time, and the extents of their file systems.
+
+    Extents begin at ``left_ns`` at the earliest: events from before that were pruned.
+    """
     wanted = frozenset(identities)
     devices = {dev for dev, _ in wanted}
-    extents = {dev: tuple(_extents(session, dev, start_ns, end_ns)) for dev in devices}
+    extents = {
+        dev: tuple(
+            replace(extent, start_ns=max(extent.start_ns, left_ns))
+            for extent in _extents(session, dev, start_ns, end_ns)
+            if extent.end_ns > left_ns
+        )
+        for dev in devices
+    }
     if not any(extents.values()):
         return WitnessData()
     found: dict[Identity, list[WitnessEvent]] = {}

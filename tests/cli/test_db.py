@@ -303,6 +303,8 @@ def test_an_upgrade_says_what_it_does_and_can_be_taken_back(cli: Cli) -> None:
 def _take_back(database: Path) -> None:
     """Undo the revisions from 0018 on."""
     with closing(sqlite3.connect(database)) as connection:
+        connection.execute("DROP INDEX ix_scan_checkpoint")
+        connection.execute("ALTER TABLE scan DROP COLUMN checkpoint")
         for table in ("outbox", "selftest"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("UPDATE alembic_version SET version_num = '0017'")

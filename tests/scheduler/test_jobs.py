@@ -19,13 +19,14 @@ from apscheduler.schedulers import base
 from apscheduler.schedulers.base import BaseScheduler
 
 from fimscan.config import parse_config
-from fimscan.errors import InputError, StoreError
+from fimscan.errors import InputError, StoreError, VerificationError
 from fimscan.model import MissedCause
 from fimscan.pipeline.controls import record as controls
 from fimscan.scheduler import Control, Past, Scheduler, ServiceManager, run
 from fimscan.store import missed_runs, schema
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
+from fimscan.upkeep.prune import Pruned
 
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
 HOUR = 3600.0
@@ -337,3 +338,23 @@ def test_a_reload_comes_between_scans_that_follow_each_other(host: Host, monkeyp
     threading.Timer(5, schedule._control.stop.set).start()
     assert schedule._until_stopped() == "another configuration"
     schedule._control.stop.set()
+
+
+def test_pruning_by_schedule(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only if it is configured; a database that does not verify stops no scan."""
+    pruned: list[float] = []
+
+    def prune(*_: object, **__: object) -> Pruned:
+        pruned.append(host.now)
+        if len(pruned) == 2:
+            raise VerificationError("nothing is pruned")
+        return Pruned(removed={}, checkpoint=None, space=0)
+
+    monkeypatch.setattr(run, "prune", prune)
+    text = 'scan = "0 0 * * *"\nfull = "0 3 * * 0"\n'
+    host.run_until(host.start(text), MONDAY + 2 * DAY)
+    assert pruned == []
+    begun = host.now
+    host.run_until(host.start(f'{text}[retention]\nprune = "0 4 * * *"\n'), begun + 3 * DAY)
+    assert pruned == [begun, *(begun + 4 * HOUR + day * DAY for day in range(3))]
+    assert host.said == ["nothing is pruned"] and len(host.scanned) == 6

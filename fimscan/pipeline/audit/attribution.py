@@ -12,7 +12,18 @@ from fimscan import attribution
 from fimscan.config import Config
 from fimscan.gc_pause import gc_paused
 from fimscan.linux.users import user_name
-from fimscan.model import Attribution, Change, EventId, FileKind, FileState, Scan, UnmodifiedOpen, Window, WitnessData
+from fimscan.model import (
+    Attribution,
+    Change,
+    EventId,
+    FileKind,
+    FileState,
+    RetentionKind,
+    Scan,
+    UnmodifiedOpen,
+    Window,
+    WitnessData,
+)
 from fimscan.paths import parent
 from fimscan.pipeline.audit.core_pattern import core_pattern
 from fimscan.pipeline.audit.processes import Processes
@@ -132,7 +143,7 @@ class Attributor:
             return WitnessData()  # fanotify reports the superblock's device number; here some recorded numbers differ
         start_ns = min((change.window.after_ns for change in changes), default=end_ns) - _SLACK_NS
         wanted = {state.identity for change in changes for state in change.sides if state.kind is FileKind.FILE}
-        return witness_store.load(self._session, wanted, start_ns, end_ns)
+        return witness_store.load(self._session, wanted, start_ns, end_ns, left_ns=_records_since(self._session))
 
     def _completed(
         self, answers: Sequence[tuple[Change, Attribution]], start: int, end: int
@@ -188,7 +199,8 @@ class Attributor:
         return attribution.CoverageMap(
             {one.time_ns: one for one in (*seen, *ahead)}.values(),
             notices,
-            [audit_store.extents(session, log) for log in self._logs],
+            # Records from before that were pruned: the log counts as not read then.
+            [audit_store.extents(session, log, since_ns=_records_since(session)) for log in self._logs],
             superblocks=self._numbering.superblocks,
             unauditable=attribution.unauditable_paths(self._numbering.looks),
         )
@@ -339,10 +351,29 @@ def directories_of(session: Session, start: int, end: int) -> attribution.KnownD
     return attribution.KnownDirectories.of(files.directories(session, start, end))
 
 
+def _records_since(session: Session) -> int:
+    """The time before which audit records were pruned; 0 if none were."""
+    sealed = scan_store.checkpoint(session)
+    return 0 if sealed is None else sealed.before_ns.get(RetentionKind.ACCESSES, 0)
+
+
+def _evidence_since(change: Change) -> int:
+    """The time of the first record on which the answer about a change can rest."""
+    held = change.holders
+    times = [change.window.after_ns] if held is None else [change.window.after_ns, held.as_of_ns]
+    return min([*times, *([held.earlier_ns] if held is not None and held.earlier_ns else [])])
+
+
 def attribute_again(session: Session, since_ns: int, logs: Sequence[bytes]) -> None:
-    """Attribute again the changes whose window ends after ``since_ns``, since records came late."""
+    """Attribute again the changes whose window ends after ``since_ns``, since records came late.
+
+    Answers stay as they are if records on which they may rest were pruned.
+    """
     by_scan: dict[int, list[Change]] = {}
+    left_ns = _records_since(session)
     for finding in finding_store.findings_since(session, since_ns - _SLACK_NS):
+        if left_ns and _evidence_since(finding.change) - _SLACK_NS < left_ns:
+            continue
         by_scan.setdefault(finding.scan, []).append(finding.change)
     for scan_id, changes in by_scan.items():
         earlier = scan_store.finished_before(session, scan_id)

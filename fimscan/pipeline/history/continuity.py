@@ -25,6 +25,7 @@ def continuity_of(database: Database, diff: Diff, config: Config | None) -> Cont
             scan
             for scan in scan_store.all_scans(session)
             if diff.start.id <= scan.id <= diff.end.id and scan.status is not ScanStatus.RUNNING
+            if scan.checkpoint is None
         )
         if config is None:
             return Continuity(scans=scans)

@@ -37,6 +37,8 @@ def diff_from_baseline(database: Database, config: Config | None = None, at: tup
     """
     with database.read() as session:
         end = _last(session) if at is None else _finished(session, at[0])
+        if at is not None:
+            _require_left(session, end.id, at[1])
         accepted = acceptance_store.last_number(session) if at is None else at[1]
         baseline = acceptance_store.baseline(session, accepted)
         if baseline is None or baseline.scan > end.id:
@@ -60,10 +62,12 @@ def diff_of_scans(database: Database, start: int | None, end: int | None, config
         last = _last(session)
         to = last if end is None else _finished(session, end)
         if start is None:
+            first = _first_left(session)
             finished = (s for s in scan_store.all_scans(session) if s.status is ScanStatus.FINISHED)
-            origin = next(finished)
+            origin = next((scan for scan in finished if scan.id >= first), last)
         else:
             origin = _finished(session, start)
+        _require_left(session, min(origin.id, to.id))
         if origin.id > to.id:
             raise UsageError(f"--from {origin.id} is later than --to {to.id}; exchange them")
         return _diff(session, database, (origin, to), {}, config)
@@ -170,6 +174,25 @@ def _adopted(versions: Sequence[files.Version]) -> files.Version | None:
 def _was_dropped(versions: Sequence[files.Version], scan_id: int) -> bool:
     ended = [v for v in versions if v.end_scan is not None and v.end_scan <= scan_id]
     return bool(ended) and ended[-1].dropped
+
+
+def _first_left(session: Session) -> int:
+    """The first scan whose complete state was not pruned."""
+    sealed = scan_store.checkpoint(session)
+    return 0 if sealed is None else sealed.states_from
+
+
+def _require_left(session: Session, scan_id: int, accepted: int | None = None) -> None:
+    """Refuse a scan or decision of whose time versions of files were pruned: a comparison would lack rows.
+
+    Raises:
+        UsageError: with the first scan that can be compared.
+    """
+    sealed = scan_store.checkpoint(session)
+    if sealed is not None and (scan_id < sealed.states_from or (accepted or sealed.decided) < sealed.decided):
+        raise UsageError(
+            f"what there was before scan {sealed.states_from} was pruned ([retention] findings); choose a later one"
+        )
 
 
 def _last(session: Session) -> Scan:

@@ -92,7 +92,11 @@ class _Explainer:
     def __init__(self, session: Session, host: str, findings: Sequence[Finding]) -> None:
         self._session = session
         self._host = host
-        self._scans = [s for s in scan_store.all_scans(session) if s.status is ScanStatus.FINISHED]
+        self._scans = [
+            scan
+            for scan in scan_store.all_scans(session)
+            if scan.status is ScanStatus.FINISHED and scan.checkpoint is None
+        ]
         windows = [finding.change.window for finding in findings]
         span = (min((w.after_ns for w in windows), default=0), max((w.before_ns for w in windows), default=0))
         self._coverage = attribution.CoverageMap(audit_store.observations(session, *span))

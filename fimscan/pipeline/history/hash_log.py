@@ -37,6 +37,9 @@ def hashed_files(database: Database, scan: int | None, *, every_scan: bool = Fal
         finished = [
             one for one in scan_store.all_scans(session) if one.status is ScanStatus.FINISHED and not one.is_partial
         ]
+        sealed = scan_store.checkpoint(session)
+        if sealed is not None:  # of earlier ones, versions of files were pruned
+            finished = [one for one in finished if one.id >= sealed.states_from]
         if scan is not None:
             finished = [one for one in finished if one.id == scan]
         if not finished:

@@ -24,7 +24,8 @@ def report_once(database: Database, result: ScanResult) -> Iterator[ScanResult]:
         unreported = [
             scan.id
             for scan in scan_store.all_scans(session)
-            if scan.status is ScanStatus.FINISHED and (last_reported is None or scan.id > last_reported.id)
+            if scan.status is ScanStatus.FINISHED and scan.checkpoint is None
+            if last_reported is None or scan.id > last_reported.id
         ]
     if last_reported is not None and unreported != [result.scan.id]:
         spanning = diff_of_scans(database, last_reported.id, result.scan.id)

@@ -137,7 +137,7 @@ def _of_audit(session: Session, config: Config) -> Iterator[Family]:
     ends = [extent.end_ns for log in logs for extent in audit_store.extents(session, log)]
     text = "Up to when the audit log was read without a gap: the lag is the present time minus this."
     yield _gauge("audit_read_until_timestamp_seconds", text, _seconds(max(ends, default=None)))
-    latest = audit_store.last_answer(session)
+    latest = audit_store.last_answer(session, time.time_ns())
     if latest is None:
         return
     yield _gauge("audit_enabled", "Whether the kernel's auditing was on when it was asked last.", bool(latest.enabled))

@@ -117,7 +117,7 @@ class _Run:
 
     def _rules(self) -> Sequence[AuditRule]:
         with self.database.read() as session:
-            found = audit_store.last_answer(session)
+            found = audit_store.last_answer(session, time.time_ns())
         return () if found is None else found.rules
 
     def _change(self, plan: ScanPlan, full: FullReading, path: bytes) -> None:

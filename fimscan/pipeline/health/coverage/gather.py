@@ -198,7 +198,9 @@ def _replaced(paths: list[bytes], database: Database, rules: Iterable[audit.Rule
     with database.read() as session:
         notices = audit_store.notices(session, 0, now_ns)
         loaded_ns = max((notice.event.time_ns for notice in notices if _loads(notice, keys)), default=0)
-        scans = scan_store.all_scans(session)
+        sealed = scan_store.checkpoint(session)
+        left = 0 if sealed is None else sealed.states_from
+        scans = [scan for scan in scan_store.all_scans(session) if scan.id >= left]
         since = [scan for scan in scans if scan.status is ScanStatus.FINISHED and scan.started_ns > loaded_ns]
         if not since:
             return {}
