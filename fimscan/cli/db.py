@@ -20,7 +20,7 @@ from fimscan.pipeline.controls.record import store_head
 from fimscan.report.display import minute_text, show, size_text
 from fimscan.report.documents.pruning import pruned_document
 from fimscan.report.json import write_document
-from fimscan.report.pruning import table_words
+from fimscan.report.pruning import counted_text
 from fimscan.store.contents import contents_file
 from fimscan.store.database import file_of, name_of
 from fimscan.upkeep.backup import Copy, back_up, back_up_as_it_is, require_file
@@ -173,12 +173,12 @@ def prune_database(settings: Settings, *, dry_run: bool, vacuum: bool, form: str
     if form == "json":
         write_document(pruned_document(done.removed, done.checkpoint, done.space, dry_run=dry_run), sys.stdout)
         return
-    would = "would be removed" if dry_run else "were removed"
     if not done.removed:
         click.echo("Nothing is older than [retention] says, except what is needed.")
         return
+    click.echo("Would be removed:" if dry_run else "Removed:")
     for name, count in done.removed.items():
-        click.echo(f"{count:>12,} {table_words(name)} {would}")
+        click.echo(f"  {counted_text(name, count)}")
     what = "would be free for new rows" if dry_run else "are free for new rows"
     if vacuum and not dry_run:
         what = "were given back to the file system"

@@ -63,7 +63,7 @@ Period:         {time_text(data.start_ns)} to {time_text(data.end_ns)}
 Generated:      {time_text(data.generated_ns)} by fimscan {data.version}
 Signed by:      {facts.fingerprint}
 
-Comparisons:    {len(inside)} finished in the period, {len(complete)} since monitoring began
+Comparisons:    {len(inside)} finished in the period, {len(complete)} {_since(data)}
 Largest gap:    {_largest_gap(facts.stretches, data.max_gap_days)}
 Chain of scans: {_chain(data, facts, finished)}
 Files:          {_files(facts.files, finished)}
@@ -74,6 +74,13 @@ Settings:       {_settings(data.reconfigurations)}
 All times are UTC. The numbers above are observations. Whether a requirement
 is met is the assessor's decision.
 {_scan_problems(complete)}"""
+
+
+def _since(data: BundleInput) -> str:
+    sealed = data.checkpoint
+    return (
+        "since monitoring began" if sealed is None or not sealed.scan else f"left in the chain after scan {sealed.scan}"
+    )
 
 
 def _scan_problems(complete: Sequence[Scan]) -> str:

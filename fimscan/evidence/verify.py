@@ -195,7 +195,8 @@ class _Sealed:
             return ""
         begins = f", which begins after scan {sealed.scan}" if sealed.scan else ""
         who = show(sealed.user.encode("utf-8", "surrogateescape"))
-        return f"{begins}; pruned {self._made} by {who}, in {sealed.prunings:,} prunings: {removed_text(sealed.total)}"
+        often = "" if sealed.prunings == 1 else f", in {sealed.prunings:,} prunings"
+        return f"{begins}; pruned {self._made} by {who}{often}: {removed_text(sealed.total)}"
 
 
 def _later(file: BinaryIO, member: Member) -> Iterator[LedgerLine]:
@@ -208,7 +209,7 @@ def _later(file: BinaryIO, member: Member) -> Iterator[LedgerLine]:
 
 
 class _Seen:
-    """What passed: the number of lines, the last one, and the digest of the ledger that has all of them."""
+    """What passed: the number of scans, the last line, and the digest of the ledger that has all of them."""
 
     def __init__(self) -> None:
         self.count, self.text = 0, hashlib.sha256()
@@ -216,7 +217,7 @@ class _Seen:
 
     def through(self, lines: Iterable[LedgerLine]) -> Iterator[LedgerLine]:
         for line in lines:
-            self.count += 1
+            self.count += '"checkpoint":' not in line.summary
             self.last = line
             self.text.update(ledger_text([line]))
             yield line

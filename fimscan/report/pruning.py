@@ -9,41 +9,42 @@ from fimscan.report.display import minute_text, show
 
 _MOST = 5  # checkpoints that are listed
 
-# By the name of the table.
+# By the name of the table: one row, several rows.
 _WORDS = {
-    "scan": "scans",
-    "file_version": "versions of files",
-    "change": "decided changes",
-    "audit_block": "blocks of audit records",
-    "access": "accesses",
-    "control_failure": "failures of controls",
-    "missed_run": "records of missed runs",
-    "outbox": "messages",
-    "journal": "journal entries",
-    "content": "kept contents",
-    "process": "records of processes",
-    "process_fact": "logins, crashes and looks at processes",
-    "notice": "audit notices",
-    "observation": "observations of audit",
-    "witness_event": "fanotify events",
-    "witness_extent": "fanotify extents",
-    "unreadable": "unreadable files of scans",
-    "holder": "holders of files",
-    "unmodified_open": "opens without a change",
-    "in_effect": "lists of running programs",
-    "devices": "lists of file systems",
-    "configuration": "configurations",
+    "scan": ("scan", "scans"),
+    "file_version": ("version of a file", "versions of files"),
+    "change": ("decided change", "decided changes"),
+    "audit_block": ("block of audit records", "blocks of audit records"),
+    "access": ("access", "accesses"),
+    "control_failure": ("failure of a control", "failures of controls"),
+    "missed_run": ("record of missed runs", "records of missed runs"),
+    "outbox": ("message", "messages"),
+    "journal": ("journal entry", "journal entries"),
+    "content": ("kept content", "kept contents"),
+    "process": ("record of a process", "records of processes"),
+    "process_fact": ("login, crash or look at a process", "logins, crashes and looks at processes"),
+    "notice": ("audit notice", "audit notices"),
+    "observation": ("observation of audit", "observations of audit"),
+    "witness_event": ("fanotify event", "fanotify events"),
+    "witness_extent": ("fanotify extent", "fanotify extents"),
+    "unreadable": ("unreadable file of a scan", "unreadable files of scans"),
+    "holder": ("holder of a file", "holders of files"),
+    "unmodified_open": ("open without a change", "opens without a change"),
+    "in_effect": ("list of running programs", "lists of running programs"),
+    "devices": ("list of file systems", "lists of file systems"),
+    "configuration": ("configuration", "configurations"),
 }
 
 
-def table_words(name: str) -> str:
-    """What the rows of a table are, in the plural."""
-    return _WORDS.get(name, name)
+def counted_text(name: str, count: int) -> str:
+    """A number of rows of a table: ``3 scans``."""
+    one, several = _WORDS.get(name, (name, name))
+    return f"{count:,} {one if count == 1 else several}"
 
 
 def removed_text(removed: Mapping[str, int]) -> str:
     """``1,200 accesses, 3 scans``; the tables in their order above."""
-    found = [f"{removed[name]:,} {word}" for name, word in _WORDS.items() if removed.get(name)]
+    found = [counted_text(name, removed[name]) for name in _WORDS if removed.get(name)]
     return ", ".join(found) or "nothing"
 
 

@@ -161,3 +161,29 @@ def test_a_foreign_schema_is_refused() -> None:
             session.connection.exec_driver_sql(undo)
     Database(str(URL), host="h").close()
     database.close()
+
+
+def test_pruning(cli: Cli) -> None:
+    """With references that the server checks at each statement; both chains and the diff stay."""
+    ages = "\n".join(f'{kind} = "1s"' for kind in ("findings", "scans", "accesses", "controls", "outbox"))
+    cli.write_config(f"[retention]\n{ages}")
+    cli.config.write_text(cli.config.read_text().replace(f"sqlite:///{cli.database}", str(URL)))
+    log = cli.root / "audit.log"
+    log.write_text("")
+    cli("scan", "--audit-log", str(log))
+    for number, text in enumerate(("one", "two", "three"), 1):
+        (cli.watched / "a").write_text(text)
+        with log.open("a") as file:
+            file.write(event(cli.watched / "a", number))
+        cli("scan", "--audit-log", str(log))
+    cli("accept", "--all", "--even-outstanding", code=0)
+    (cli.watched / "b").write_text("waits")
+    cli("scan", "--audit-log", str(log))
+    time.sleep(1.5)
+    cli("scan", "--audit-log", str(log))
+    before = cli.diff()["changes"]
+    assert "decided change" in cli("db", "prune", code=0).stdout
+    assert cli.diff()["changes"] == before
+    cli("verify", "--db", "--all", code=0)
+    cli("scan", "--audit-log", str(log))
+    cli("verify", "--db", "--all", code=0)
