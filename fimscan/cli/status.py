@@ -27,12 +27,13 @@ from fimscan.report.display import minute_text, show, time_text
 from fimscan.report.dispositions import record_text
 from fimscan.report.documents.status import status_document, vouched_document
 from fimscan.report.json import write_document
+from fimscan.report.missed import missed_lines
 from fimscan.report.text_words import content_text
 from fimscan.report.witness import extent_text
 from fimscan.report.words import unreadable_text, vouched_text
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import controls as control_store
-from fimscan.store import journal
+from fimscan.store import journal, missed_runs
 from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
 from fimscan.store import witness as witness_store
@@ -48,7 +49,8 @@ from fimscan.store.database import Database
 def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
     """Show the last scans, acceptances, the number of changes to accept, and changes of the configuration.
 
-    Controls that are failed are listed, and those that failed since the first of these scans.
+    Controls that are failed are listed, and those that failed since the first of these scans, with the scheduled runs
+    that were missed since then.
 
     With --vouched, list the files that the last scan skipped because their ctime had not changed, and when each was
     last read. Files that were stored together all show the earliest of their times.
@@ -73,6 +75,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             broken = control_store.still_open(session)
             began_ns = scans[-last:][0].started_ns if scans else 0
             mended = [item for item in control_store.between(session, began_ns, time.time_ns()) if not item.is_open]
+            missed = missed_runs.between(session, began_ns, time.time_ns())
             first = scans[-last:][0].id if scans else 0
             changed = [*reconfigurations(session, first, scans[-1].id if scans else 0)]
             if config is not None and (to_come := pending(session, config)) is not None:
@@ -93,6 +96,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             unreadable=tuple(unreadable),
             contents=contents,
             controls=(*broken, *mended),
+            missed_runs=missed,
             configuration_file=config_file,
             database=database.name,
         )
@@ -108,7 +112,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
         for line in chain.from_iterable(map(configuration_lines, changed)):
             click.echo(line)
         click.echo(f"Configuration: {show(os.fsencode(config_file or 'none'))}. Database: {database.name}")
-        for line in (*failed_lines(broken), *mended_lines(mended)):
+        for line in (*failed_lines(broken), *mended_lines(mended), *missed_lines(missed)):
             click.echo(line)
         if baseline is None:
             click.echo(complete_quoted("No scan has finished yet; 'fimscan scan' records the baseline.", settings))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fimscan.model import ControlFailure, FileState, Finding, Reconfiguration, Scan, Unreadable
+from fimscan.model import ControlFailure, FileState, Finding, MissedRuns, Reconfiguration, Scan, Unreadable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,7 @@ class BundleInput:
     - ``findings``: the changes that scans of the period found.
     - ``reconfigurations``: configuration changes between these scans.
     - ``failures``: failures of controls that overlap the period.
+    - ``missed_runs``: scheduled runs that did not happen, noted in the period.
     - ``unreadable``: files that the last complete scan could not read.
     - ``config_json``: a JSON object; its SHA-256 is the ``config_digest`` of scans.
     - ``max_gap_days``: a longer time between two comparisons is a gap.
@@ -52,4 +53,5 @@ class BundleInput:
     reconfigurations: Sequence[Reconfiguration] = ()
     unreadable: Sequence[Unreadable] = ()
     failures: Sequence[ControlFailure] = ()
+    missed_runs: Sequence[MissedRuns] = ()
     max_gap_days: float = 7
