@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import shlex
 import shutil
 import signal
 import sys
 import termios
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fimscan.cli.context import Settings
@@ -94,25 +96,44 @@ def paged(settings: Settings, form: str = "text", out: str | None = None) -> Ite
 
 def _end(pager: subprocess.Popen[bytes], stream: _PagerStream) -> None:
     """End the pager now, with the programs that its shell runs. A signal must not have to wait for a key."""
-    import subprocess
+    with ExitStack() as stack:
+        handles = [_handle(pid, stack) for pid in (pager.pid, *_started_by(pager.pid))]
+        _signal(handles, signal.SIGTERM)
+        with suppress(OSError, ValueError):  # ValueError: it is closed already
+            os.set_blocking(stream.fileno(), False)  # nobody reads what is not shown yet
+            stream.close()
+        until = time.monotonic() + _END_SECONDS
+        for handle in filter(None, handles):
+            select.select([handle], [], [], max(0.0, until - time.monotonic()))  # until it has ended
+        _signal(handles, signal.SIGKILL)
+    pager.kill()
+    pager.wait()
 
-    with suppress(OSError):  # unknown to this kernel
-        for child in _children_of(pager.pid):
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGTERM)
-    pager.terminate()
-    with suppress(OSError, ValueError):  # ValueError: it is closed already
-        os.set_blocking(stream.fileno(), False)  # nobody reads what is not shown yet
-        stream.close()
+
+def _handle(pid: int, stack: ExitStack) -> int | None:
+    """A descriptor of a process: unlike its pid, it never means another one. ``None`` if it has ended."""
     try:
-        pager.wait(_END_SECONDS)
-    except subprocess.TimeoutExpired:
-        pager.kill()
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return None
+    stack.callback(os.close, descriptor)
+    return descriptor
 
 
-def _children_of(pid: int) -> list[int]:
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        return [int(child) for child in file.read().split()]
+def _signal(handles: Iterable[int | None], number: signal.Signals) -> None:
+    for handle in filter(None, handles):
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, number)
+
+
+def _started_by(pid: int) -> list[int]:
+    """The processes that a process has started, and those that they have."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            children = [int(child) for child in file.read().split()]
+    except OSError:  # it has ended, or the kernel does not list them
+        return []
+    return [*children, *(found for child in children for found in _started_by(child))]
 
 
 def _mode_of(terminal: TextIO) -> list[Any] | None:

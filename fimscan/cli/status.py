@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import click
@@ -27,14 +27,15 @@ from fimscan.report.display import minute_text, show, time_text
 from fimscan.report.dispositions import record_text
 from fimscan.report.documents.status import status_document, vouched_document
 from fimscan.report.json import write_document
+from fimscan.report.missed import missed_lines
 from fimscan.report.pruning import removed_text
 from fimscan.report.selftest import last_text
 from fimscan.report.text_words import content_text
 from fimscan.report.witness import extent_text
-from fimscan.report.words import unreadable_text, vouched_text
+from fimscan.report.words import plural, unreadable_text, vouched_text
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import controls as control_store
-from fimscan.store import journal, selftests
+from fimscan.store import journal, missed_runs, selftests
 from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
 from fimscan.store import witness as witness_store
@@ -50,7 +51,8 @@ from fimscan.store.database import Database
 def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
     """Show the last scans, acceptances, the number of changes to accept, and changes of the configuration.
 
-    Controls that are failed are listed, and those that failed since the first of these scans.
+    Controls that are failed are listed, and those that failed since the first of these scans, with the scheduled runs
+    that were missed since then.
 
     With --vouched, list the files that the last scan skipped because their ctime had not changed, and when each was
     last read. Files that were stored together all show the earliest of their times.
@@ -58,78 +60,101 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
     Example: fimscan status --last 3
     """
     config = settings.config_if_any()
-    config_file = settings.config_file() if config is not None else None
     with settings.database() as database:
         if vouched:
             with paged(settings, form):
                 _list_vouched(database, form)
             return
-        with database.read() as session:
-            scans = [_as_it_is(scan, database) for scan in scan_store.all_scans(session)]
-            baseline = acceptance_store.baseline(session)
-            accepted = acceptance_store.latest_acceptances(session, last)
-            head = journal.common_head(session, scans)
-            witnessed = witness_store.latest(session)
-            last_selftest = selftests.last(session)
-            complete = scan_store.last_full(session)
-            unreadable = scan_result_store.unreadable_in(session, complete.id) if complete is not None else ()
-            broken = control_store.still_open(session)
-            began_ns = scans[-last:][0].started_ns if scans else 0
-            mended = [item for item in control_store.between(session, began_ns, time.time_ns()) if not item.is_open]
-            first = scans[-last:][0].id if scans else 0
-            changed = [*reconfigurations(session, first, scans[-1].id if scans else 0)]
-            if config is not None and (to_come := pending(session, config)) is not None:
-                changed.append(to_come)
-        waiting = len(diff_from_baseline(database, config).findings) if baseline else 0
-        path = contents_file(database.file, config.contents.file if config is not None else "")
-    contents, problem = _contents(path, config)
+        found = _found(database, config, settings, last)
     if form == "json":
-        shown = Status(
+        write_document(status_document(found.status, now_ns=time.time_ns(), fresh_ns=WITNESS_FRESH_NS), sys.stdout)
+        return
+    with paged(settings):
+        _print(found, settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """The status, and what only its text has.
+
+    ``since`` is how many paths were accepted since the accepted scan. ``problems`` are those of the last complete scan.
+    """
+
+    status: Status
+    since: int
+    problems: tuple[str, ...]
+    contents: str | None
+
+
+def _found(database: Database, config: Config | None, settings: Settings, last: int) -> _Found:
+    with database.read() as session:
+        scans = [_as_it_is(scan, database) for scan in scan_store.all_scans(session)]
+        shown = scans[-last:]
+        baseline = acceptance_store.baseline(session)
+        complete = scan_store.last_full(session)
+        began_ns, now_ns = shown[0].started_ns if shown else 0, time.time_ns()
+        mended = [item for item in control_store.between(session, began_ns, now_ns) if not item.is_open]
+        changed = [*reconfigurations(session, *((shown[0].id, shown[-1].id) if shown else (0, 0)))]
+        if config is not None and (to_come := pending(session, config)) is not None:
+            changed.append(to_come)
+        path = contents_file(database.file, config.contents.file if config is not None else "")
+        contents, problem = _contents(path, config)
+        status = Status(
             host=database.host,
             baseline=baseline.scan if baseline else None,
-            waiting=waiting,
-            head=head,
-            witness=tuple(witnessed),
-            scans=tuple(scans[-last:]),
-            accepted=tuple(accepted),
+            waiting=0,
+            head=journal.common_head(session, scans),
+            witness=tuple(witness_store.latest(session)),
+            scans=tuple(shown),
+            accepted=tuple(acceptance_store.latest_acceptances(session, last)),
             reconfigurations=tuple(changed),
-            unreadable=tuple(unreadable),
+            unreadable=tuple(scan_result_store.unreadable_in(session, complete.id)) if complete is not None else (),
             contents=contents,
-            controls=(*broken, *mended),
-            configuration_file=config_file,
+            controls=(*control_store.still_open(session), *mended),
+            missed_runs=tuple(missed_runs.between(session, began_ns, now_ns)),
+            configuration_file=settings.config_file() if config is not None else None,
             database=database.name,
-            selftest=last_selftest,
+            selftest=selftests.last(session),
         )
-        write_document(status_document(shown, now_ns=time.time_ns(), fresh_ns=WITNESS_FRESH_NS), sys.stdout)
-        return
+    if baseline is not None:
+        status = replace(status, waiting=len(diff_from_baseline(database, config).findings))
     quota = config.contents.quota_bytes if config is not None else None
-    said = content_text(contents, path, quota) if contents is not None else problem
-    with paged(settings):
-        for scan in scans[-last:]:
-            click.echo(_line(scan))
-        for item in accepted:
-            click.echo(record_text(item))
-        for line in chain.from_iterable(map(configuration_lines, changed)):
-            click.echo(line)
-        click.echo(f"Configuration: {show(os.fsencode(config_file or 'none'))}. Database: {database.name}")
-        for line in (*failed_lines(broken), *mended_lines(mended), *_selftest_lines(last_selftest)):
-            click.echo(line)
-        if baseline is None:
-            click.echo(complete_quoted("No scan has finished yet; 'fimscan scan' records the baseline.", settings))
-            return
-        since = len(baseline.overrides)
-        own = f", plus {since:,} {'path' if since == 1 else 'paths'} accepted since" if since else ""
-        click.echo(f"Accepted baseline: scan {baseline.scan}{own}. Changes to accept: {waiting:,}.")
-        later = complete_quoted(f"(store this off-host; later run 'fimscan verify --db --head {head}')", settings)
-        click.echo(f"Head: {head} {later}")
-        click.echo(f"Contents: {said}\n" if said else "", nl=False)
-        for extent in witnessed:
-            click.echo(f"fanotify on {extent_text(extent, time.time_ns(), WITNESS_FRESH_NS)}")
-        finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]
-        for problem in finished[-1].problems:
-            click.echo(f"At the last scan: {show(problem.encode())}")
-        for failed in unreadable:
-            click.echo(f"At the last scan: {unreadable_text(failed)}: {show(failed.path)}")
+    return _Found(
+        status=status,
+        since=len(baseline.overrides) if baseline is not None else 0,
+        problems=complete.problems if complete is not None else (),
+        contents=content_text(contents, path, quota) if contents is not None else problem,
+    )
+
+
+def _print(found: _Found, settings: Settings) -> None:
+    status = found.status
+    for scan in status.scans:
+        click.echo(_line(scan))
+    for item in status.accepted:
+        click.echo(record_text(item))
+    for line in chain.from_iterable(map(configuration_lines, status.reconfigurations)):
+        click.echo(line)
+    click.echo(f"Configuration: {show(os.fsencode(status.configuration_file or 'none'))}. Database: {status.database}")
+    broken = [item for item in status.controls if item.is_open]
+    mended = [item for item in status.controls if not item.is_open]
+    told = (failed_lines(broken), mended_lines(mended), missed_lines(status.missed_runs))
+    for line in (*chain.from_iterable(told), *_selftest_lines(status.selftest)):
+        click.echo(line)
+    if status.baseline is None:
+        click.echo(complete_quoted("No scan has finished yet; 'fimscan scan' records the baseline.", settings))
+        return
+    own = f", plus {plural(found.since, 'path')} accepted since" if found.since else ""
+    click.echo(f"Accepted baseline: scan {status.baseline}{own}. Changes to accept: {status.waiting:,}.")
+    later = complete_quoted(f"(store this off-host; later run 'fimscan verify --db --head {status.head}')", settings)
+    click.echo(f"Head: {status.head} {later}")
+    click.echo(f"Contents: {found.contents}\n" if found.contents else "", nl=False)
+    for extent in status.witness:
+        click.echo(f"fanotify on {extent_text(extent, time.time_ns(), WITNESS_FRESH_NS)}")
+    for problem in found.problems:
+        click.echo(f"At the last scan: {show(problem.encode())}")
+    for failed in status.unreadable:
+        click.echo(f"At the last scan: {unreadable_text(failed)}: {show(failed.path)}")
 
 
 def _selftest_lines(last: Selftest | None) -> list[str]:

@@ -37,6 +37,7 @@ from fimscan.evidence.tables import (
     write_continuity,
     write_control_failures,
     write_critical_files,
+    write_missed_runs,
     write_monitored_files,
     write_not_compared,
     write_reconfigurations,
@@ -157,6 +158,7 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
         host,
         (data.start_ns, data.end_ns),
     )
+    write_missed_runs(members.stage("08-missed-runs.csv"), host, data.missed_runs)
     write_control_failures(members.stage("12-control-failures.csv"), host, data.failures)
     write_selftests(members.stage("16-selftest.csv"), host, data.selftests)
     return Facts(

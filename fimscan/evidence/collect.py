@@ -16,7 +16,7 @@ from fimscan.evidence.inputs import BundleInput, CriticalPattern
 from fimscan.model import Finding, Reconfiguration, Scan, ScanStatus, Unreadable
 from fimscan.pipeline.importance import Importance
 from fimscan.store import controls as control_store
-from fimscan.store import files, selftests
+from fimscan.store import files, missed_runs, selftests
 from fimscan.store import findings as finding_store
 from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
@@ -88,6 +88,7 @@ def collected(
             findings=Importance(config.watch).on_all(_findings(database, first, last)),
             unreadable=_unreadable(session, finished[-1].id),
             failures=control_store.between(session, start_ns, end_ns),
+            missed_runs=missed_runs.between(session, start_ns, end_ns),
             selftests=selftests.between(session, start_ns, end_ns),
             reconfigurations=reconfigured(session, before, last) if first else (),
         )

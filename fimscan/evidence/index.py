@@ -20,6 +20,7 @@ _EVIDENCE = (
     ("11.5.2", "11.5.2.b", "05-critical-files.csv", "which files are critical: their category and why"),
     ("11.5.2", "11.5.2.b", "04-policy/schedule.csv", "how often files are compared: the configured schedule"),
     ("11.5.2", "11.5.2.b", "08-continuity.csv", "how often files were compared: every interval and its length"),
+    ("11.5.2", "11.5.2.b", "08-missed-runs.csv", "which scheduled comparisons did not happen, and why"),
     ("11.5.2", "11.5.2.b", "08-not-compared.csv", "which files could not be compared, since when, and why"),
     ("10.2.1.7", "10.2.1.7", "09-changes.csv", "creation and deletion of monitored system-level objects"),
     ("10.2.2", "10.2.2", "09-changes.csv", "user, type, time, outcome, origin and object of each change"),

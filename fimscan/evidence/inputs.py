@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fimscan.model import Checkpoint, ControlFailure, FileState, Finding, Reconfiguration, Scan, Selftest, Unreadable
+from fimscan.model import (
+    Checkpoint,
+    ControlFailure,
+    FileState,
+    Finding,
+    MissedRuns,
+    Reconfiguration,
+    Scan,
+    Selftest,
+    Unreadable,
+)
 from fimscan.store.ledger import latest_checkpoint
 
 
@@ -33,6 +43,7 @@ class BundleInput:
     - ``findings``: the changes that scans of the period found.
     - ``reconfigurations``: configuration changes between these scans.
     - ``failures``: failures of controls that overlap the period.
+    - ``missed_runs``: scheduled runs that did not happen, noted in the period.
     - ``selftests``: the selftests that began in the period.
     - ``unreadable``: files that the last complete scan could not read.
     - ``config_json``: a JSON object; its SHA-256 is the ``config_digest`` of scans.
@@ -56,6 +67,7 @@ class BundleInput:
     reconfigurations: Sequence[Reconfiguration] = ()
     unreadable: Sequence[Unreadable] = ()
     failures: Sequence[ControlFailure] = ()
+    missed_runs: Sequence[MissedRuns] = ()
     selftests: Sequence[Selftest] = ()
     later: Sequence[Scan] = ()
     max_gap_days: float = 7

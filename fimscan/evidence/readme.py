@@ -168,6 +168,11 @@ CONTENTS
                               entries from there to the checkpoint
   08-continuity.csv           the time between each two finished comparisons,
                               from the end of one to the end of the next
+  08-missed-runs.csv          runs of [schedule] that did not happen in the
+                              period: when they were due, and why (down:
+                              fimscan did not run; asleep: it was stopped, or
+                              the machine was suspended; busy: an earlier run
+                              was going on). One run made up for all of a row
   08-not-compared.csv         files that the last complete scan could not read.
                               last_read_utc: when the file was last read
                               (empty: never). changed_since: what differs

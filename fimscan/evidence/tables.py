@@ -17,6 +17,7 @@ from fimscan.model import (
     ControlFailure,
     FileKind,
     FileState,
+    MissedRuns,
     Reconfiguration,
     Scan,
     ScanStatus,
@@ -180,6 +181,15 @@ def write_not_compared(out: Staged, host: str, failed: Iterable[Unreadable]) -> 
         for item in failed:
             since = time_text(item.since_ns) if item.since_ns is not None else None
             table.add(*path_cells(item.path), item.reason, show(item.detail), since, " ".join(item.differs))
+
+
+def write_missed_runs(out: Staged, host: str, found: Iterable[MissedRuns]) -> None:
+    """``08-missed-runs.csv``: the runs of [schedule] in the period that did not happen."""
+    columns = ("job", "runs", "first_due_utc", "last_due_utc", "cause", "noted_utc")
+    with Table(out, host, columns) as table:
+        for item in found:
+            due = time_text(item.first_ns), time_text(item.last_ns)
+            table.add(item.job, item.count, *due, item.cause, time_text(item.noted_ns))
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -320,6 +320,7 @@ class Status:
     unreadable: tuple[Unreadable, ...] = ()
     contents: ContentUsage | None = None
     controls: tuple[ControlFailure, ...] = ()
+    missed_runs: tuple[MissedRuns, ...] = ()
     configuration_file: str | None = None
     database: str = ""
     selftest: Selftest | None = None

@@ -18,7 +18,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from fimscan.config import Config
 from fimscan.errors import FimscanError, InterruptedScanError, LockedError
-from fimscan.model import MissedCause, MissedRuns
+from fimscan.model import MissedCause
 from fimscan.pipeline import AuditSource, Live, ScanResult, run_scan
 from fimscan.pipeline.audit.reading import AuditReader
 from fimscan.pipeline.audit.witness import Witness
@@ -26,6 +26,7 @@ from fimscan.pipeline.controls import record as controls
 from fimscan.pipeline.metrics.expose import Server, TextFile
 from fimscan.pipeline.outputs.delivery import Notifier
 from fimscan.pipeline.selftest.run import run_selftest
+from fimscan.report.missed import missed_text
 from fimscan.scan.scanner import Progress
 from fimscan.scheduler.jobs import (
     Job,
@@ -49,12 +50,6 @@ _STUCK_SECONDS = 300.0  # a job that waits longer, while no other one runs, will
 Report = Callable[[ScanResult], None]
 Complain = Callable[[str], None]
 Setup = TypeVar("Setup")
-
-_WHY = {
-    MissedCause.DOWN: "fimscan was not running",
-    MissedCause.ASLEEP: "fimscan was stopped, or the machine was suspended",
-    MissedCause.BUSY: "an earlier run took until now",
-}
 
 
 class Control:
@@ -448,12 +443,3 @@ class Scheduler(Generic[Setup]):
     def _check_stop(self, _progress: Progress) -> None:
         if self._control.stop.is_set():
             raise InterruptedScanError(self._control.number)
-
-
-def missed_text(found: MissedRuns) -> str:
-    """Say which runs were missed, and why."""
-    kind, first, last = found.job.replace("full", "full scan"), found.first_ns / 1e9, found.last_ns / 1e9
-    if found.count == 1:
-        return f"a {kind} was missed, at {local_text(first)}: {_WHY[found.cause]}"
-    what = f"{found.count:,} {kind}s were missed, from {local_text(first)} to {local_text(last)}"
-    return f"{what}: {_WHY[found.cause]}. One makes up for all"

@@ -51,6 +51,12 @@ def latest(session: Session, count: int) -> tuple[MissedRuns, ...]:
     return tuple(reversed([_missed(row) for row in session.execute(query)]))
 
 
+def between(session: Session, start_ns: int, end_ns: int) -> tuple[MissedRuns, ...]:
+    """The missed runs that were noted in a stretch of time, oldest first."""
+    query = select(_table).where(_table.c.host_id == session.host_id, _table.c.noted_ns.between(start_ns, end_ns))
+    return tuple([_missed(row) for row in session.execute(query.order_by(_table.c.id))])
+
+
 def _missed(row: Row[Any]) -> MissedRuns:
     return MissedRuns(
         job=row.job,

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -245,7 +246,9 @@ def _running_scans(database: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)], ids=["INT", "TERM", "KILL"]
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)],
+    ids=["INT", "TERM", "HUP", "KILL"],
 )
 def test_an_interrupted_scan_loses_nothing(
     cli: Cli, long_scan: subprocess.Popen[str], number: signal.Signals, code: int
@@ -262,6 +265,47 @@ def test_an_interrupted_scan_loses_nothing(
     cli.scan(4)
     assert rows(cli.diff()) == [("modified", "a")]
     assert not _group(long_scan.pid)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["TERM", "HUP"])
+def test_a_signal_does_not_wait_for_a_lock(cli: Cli, number: signal.Signals, code: int) -> None:
+    """SQLite waits for another writer for 15 seconds, in which Python handles no signal."""
+    cli.scan()
+    with sqlite3.connect(cli.database, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        command = [sys.executable, "-m", "fimscan", "--config", str(cli.config), "scan", "--no-audit"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as waiting:
+            while str(cli.database) not in _open_files(waiting.pid):
+                time.sleep(0.05)
+            time.sleep(1)
+            begin = time.monotonic()
+            waiting.send_signal(number)
+            _, said = waiting.communicate(timeout=60)
+        took = time.monotonic() - begin
+        other.execute("ROLLBACK")
+    assert waiting.returncode == code and "interrupted" in only_line(said)
+    assert took < 10
+    cli.scan(0)
+
+
+def _open_files(pid: int) -> list[str]:
+    with suppress(OSError):
+        return [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+    return []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["TERM", "HUP"])
+def test_a_signal_ends_the_reading_of_a_pipe(cli: Cli, number: signal.Signals) -> None:
+    """Nobody writes to it, and it never ends."""
+    pipe = cli.root / "pipe"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "fimscan", "audit", "events", str(pipe)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as waiting:
+        end = os.open(pipe, os.O_WRONLY)  # returns when it is opened for reading
+        waiting.send_signal(number)
+        _, said = waiting.communicate(timeout=60)
+        os.close(end)
+    assert waiting.returncode == 128 + number and "interrupted" in only_line(said)
 
 
 def _group(number: int) -> list[str]:

@@ -276,18 +276,33 @@ def test_an_error_comes_without_the_pager(cli: Cli) -> None:
 
 
 @needs_own_login
-def test_sigterm_ends_the_pager_too(many: Cli) -> None:
-    """Nothing is left on the terminal that reads from it."""
-    shown = on_terminal(many, "diff", "--flat", PAGER="sleep 60")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["TERM", "HUP"])
+@pytest.mark.parametrize("pager", ["sleep 60", "cat | sleep 60", "{stubborn}"])
+def test_a_signal_ends_the_pager_too(many: Cli, pager: str, number: signal.Signals) -> None:
+    """Nothing is left on the terminal that reads from it: no part of a pipeline, and none that ignores signals."""
+    stubborn = many.root / "stubborn"
+    stubborn.write_text("#!/bin/sh\ntrap '' TERM HUP\nsleep 61; sleep 62\n")
+    stubborn.chmod(0o755)
+    shown = on_terminal(many, "diff", "--flat", PAGER=pager.format(stubborn=stubborn))
     children: list[str] = []
     for _ in range(100):
         shown.quiet(0.1)
-        children = Path(f"/proc/{shown.pid}/task/{shown.pid}/children").read_text().split()
-        if children and "sleep" in Path(f"/proc/{children[0]}/cmdline").read_text():
+        children = children_of(shown.pid)
+        if children and any("sleep" in commands_of(pid) for pid in (*children, *children_of(children[0]))):
             break
-    os.kill(shown.pid, signal.SIGTERM)
-    assert shown.finish() == 143
-    assert [pid for pid in children if "sleep" in commands_of(pid)] == []
+    children += children_of(children[0])
+    begin = time.monotonic()
+    os.kill(shown.pid, number)
+    assert shown.finish() == 128 + number
+    assert time.monotonic() - begin < 25
+    assert [pid for pid in children if "stubborn" in commands_of(pid) or "sleep" in commands_of(pid)] == []
+
+
+def children_of(pid: int | str) -> list[str]:
+    """The pids of its children."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return []
 
 
 def commands_of(pid: str) -> str:

@@ -120,7 +120,8 @@ def test_what_was_missed_is_recorded_and_made_up_for(cli: Cli) -> None:
     with database.begin() as session:
         ago = scan_store.last_done_ns(session, full=True)
         assert ago is not None
-        session.execute(schema.scan.update().values(started_ns=ago - 3 * 3600 * 10**9))
+        then = ago - 3 * 3600 * 10**9
+        session.execute(schema.scan.update().values(started_ns=then, finished_ns=then))
     cli.write_config(extra='[schedule]\nscan = "1h"\nfull = "@yearly"\n')
     process = started(cli)
     try:
@@ -134,6 +135,14 @@ def test_what_was_missed_is_recorded_and_made_up_for(cli: Cli) -> None:
         (stored,) = missed_runs.latest(session, 10)
     assert (stored.job, stored.cause, stored.count) == ("scan", MissedCause.DOWN, 2)
     assert "missed scans" in (said := cli("doctor").stdout) and "2 scans in the last seven days" in said
+    said = cli("status").stdout
+    assert "Schedule: 2 scans were missed, from " in said and "fimscan was not running" in said
+    document = json.loads(cli("status", "--format", "json").stdout)
+    (shown,) = document["missed_runs"]
+    assert (shown["job"], shown["cause"], shown["runs"]) == ("scan", "down", 2)
+    # The failed control counts as the schedule does.
+    (failure,) = (one for one in document["controls"] if one["kind"] == "scan")
+    assert "2 runs were missed" in failure["cause"]
     assert "missed runs" not in cli("verify", "--db").stdout
     with database.begin() as session:
         session.execute(schema.missed_run.update().values(runs=1))

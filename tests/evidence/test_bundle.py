@@ -33,6 +33,8 @@ from fimscan.model import (
     Finding,
     Gap,
     GapReason,
+    MissedCause,
+    MissedRuns,
     Scan,
     ScanStatus,
     Selftest,
@@ -42,6 +44,7 @@ from fimscan.model import (
     Unreadable,
     UnreadableReason,
 )
+from fimscan.report.display import time_text
 from tests.evidence.conftest import ALICE, DAY, START
 
 Make = Callable[..., BundleInput]
@@ -616,3 +619,12 @@ def test_failures_of_controls_are_in_the_bundle(built: Callable[..., dict[str, b
     assert (lasting["subject"], lasting["exe"], lasting["login_user"]) == ("/etc", "/usr/sbin/auditctl", "eve")
     assert (lasting["end_utc"], lasting["seconds"], ended["seconds"], ended["pid"]) == ("", "", "5.000", "")
     assert b"-D" not in found
+
+
+def test_missed_runs(built: Callable[..., dict[str, bytes]]) -> None:
+    """When they were due, and why they did not happen."""
+    missed = MissedRuns(
+        job="scan", cause=MissedCause.DOWN, first_ns=START, last_ns=START + 10**9, count=2, noted_ns=START + 2 * 10**9
+    )
+    (row,) = table(built(missed_runs=[missed])["08-missed-runs.csv"])
+    assert (row["job"], row["runs"], row["cause"], row["first_due_utc"]) == ("scan", "2", "down", time_text(START))

@@ -24,6 +24,8 @@ from fimscan.model import (
     EventId,
     Gap,
     GapReason,
+    MissedCause,
+    MissedRuns,
     NoticeKind,
     Symptom,
     Unreadable,
@@ -194,6 +196,9 @@ def test_scans_that_were_missed_interrupted_or_in_the_past() -> None:
     assert told(every_s=1000, done_ns=HOUR - 5) == []  # it took long
     ((kind, cause),) = told(every_s=1000)
     assert kind is ControlKind.SCAN and "2 runs were missed" in cause
+    noted = MissedRuns(job="scan", cause=MissedCause.DOWN, first_ns=1, last_ns=2, count=7, noted_ns=3)
+    ((_, cause),) = told(every_s=1000, missed=(noted,))  # by a cron expression, there can be more
+    assert "7 runs were missed" in cause
     ((kind, cause),) = told(interrupted=((7, 5),))
     assert kind is ControlKind.SCAN and "scan 7" in cause
     assert [kind for kind, _ in told(last_ns=2 * HOUR)] == [ControlKind.CLOCK]

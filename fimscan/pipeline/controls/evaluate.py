@@ -333,7 +333,8 @@ def scan_symptoms(facts: ScanFacts) -> Iterator[Symptom]:
     passed = (facts.this_ns - done_ns) / 1e9
     if passed > _LATE_FACTOR * facts.every_s:
         due_ns = done_ns + facts.every_s * 10**9
-        missed = int(passed // facts.every_s) - 1
+        # The schedule counts by its own timetable. Of cron, only the interval is known.
+        missed = int(passed // facts.every_s) - 1 if facts.missed is None else sum(one.count for one in facts.missed)
         runs = "1 run was" if missed == 1 else f"{missed:,} runs were"
         due = f"one is due every {_interval(facts.every_s)}"
         cause = f"no scan for {passed / 3600:,.1f} hours, although {due}: {runs} missed"

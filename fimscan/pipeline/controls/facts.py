@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fimscan.model import AuditNotice, AuditObservation, Gap
+from fimscan.model import AuditNotice, AuditObservation, Gap, MissedRuns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,7 @@ class ScanFacts:
         done_ns: when it finished.
         this_ns: when the present scan began.
         every_s: how often a scan is to run, if that is known.
+        missed: the scans of the schedule that were missed since then, as it counted them; ``None`` without a schedule.
         interrupted: scans that did not finish since then: (number, when it began).
     """
 
@@ -49,6 +50,7 @@ class ScanFacts:
     done_ns: int | None = None
     this_ns: int
     every_s: int | None = None
+    missed: tuple[MissedRuns, ...] | None = None
     interrupted: tuple[tuple[int, int], ...] = ()
 
 

@@ -13,6 +13,7 @@ from fimscan.attribution.coverage import in_scope
 from fimscan.config import Config
 from fimscan.model import (
     AuditObservation,
+    MissedRuns,
     Scan,
     ScanStatus,
     Unreadable,
@@ -25,7 +26,7 @@ from fimscan.pipeline.controls.facts import AuditFacts, ScanFacts, Space, Undeli
 from fimscan.pipeline.health.coverage.gather import longest_wait
 from fimscan.report.display import show
 from fimscan.store import audit as audit_store
-from fimscan.store import outbox
+from fimscan.store import missed_runs, outbox
 from fimscan.store import scans as scan_store
 from fimscan.store.contents import contents_file
 from fimscan.store.database import Database
@@ -34,6 +35,7 @@ from fimscan.store.session import Session
 _NEED = attribution.Need(writes=True, attributes=True)
 _FEWEST = 3  # waits between scans of cron, from which their interval is known
 _MOST = 10
+_SCHEDULE = "schedule"
 
 
 def audit_facts(session: Session, config: Config, source: AuditSource, since_ns: int, now_ns: int) -> AuditFacts | None:
@@ -98,15 +100,24 @@ def scan_facts(session: Session, config: Config, this: Scan) -> ScanFacts:
         done_ns=None if last is None else last.finished_ns,
         this_ns=this.started_ns,
         every_s=_interval(done[-_MOST:], this, config),
+        missed=_missed(session, last, this) if this.trigger == _SCHEDULE else None,
         interrupted=tuple(
             (scan.id, scan.started_ns) for scan in earlier if scan.status is ScanStatus.INTERRUPTED and scan.id > since
         ),
     )
 
 
+def _missed(session: Session, last: Scan | None, this: Scan) -> tuple[MissedRuns, ...]:
+    """The scans that the schedule noted as missed between two scans. A full scan is one, too, but not counted twice."""
+    if last is None:
+        return ()
+    found = missed_runs.between(session, last.started_ns, this.started_ns)
+    return tuple(one for one in found if one.job == "scan")
+
+
 def _interval(done: Sequence[Scan], this: Scan, config: Config) -> int | None:
     """How often a scan is to run: as [schedule] says, or as cron did until now; ``None`` for scans by hand."""
-    if this.trigger == "schedule":
+    if this.trigger == _SCHEDULE:
         return longest_wait(config.schedule.scan)
     by_cron = [scan.started_ns for scan in done if scan.trigger == "cron"]
     waits = [(later - earlier) // 10**9 for earlier, later in pairwise(by_cron) if later > earlier]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from fimscan.model import AcceptanceRecord, ContentUsage, Scan, Status, WitnessExtent, device_text
+from fimscan.model import AcceptanceRecord, ContentUsage, MissedRuns, Scan, Status, WitnessExtent, device_text
 from fimscan.report.display import json_text, time_text
 from fimscan.report.documents.configuration import reconfiguration_document
 from fimscan.report.documents.controls import control_documents
@@ -35,6 +35,18 @@ def status_document(status: Status, *, now_ns: int, fresh_ns: int) -> dict[str, 
         "contents": None if status.contents is None else _contents(status.contents),
         "controls": control_documents(status.controls),
         "selftest": None if status.selftest is None else selftest_object(status.selftest),
+        "missed_runs": [_missed(item) for item in status.missed_runs],
+    }
+
+
+def _missed(found: MissedRuns) -> dict[str, Any]:
+    return {
+        "job": found.job,
+        "cause": found.cause.value,
+        "runs": found.count,
+        "first": time_text(found.first_ns),
+        "last": time_text(found.last_ns),
+        "noted": time_text(found.noted_ns),
     }
 
 
