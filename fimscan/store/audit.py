@@ -221,7 +221,11 @@ def add_observation(session: Session, observation: AuditObservation) -> None:
     mine = (table.c.host_id == session.host_id) & (table.c.time_ns <= observation.time_ns)
     journal.lock(session)
     recent = session.execute(select(table).where(mine).order_by(table.c.time_ns.desc()).limit(2)).all()
-    if len(recent) == 2 and all(_is_unchanged(codec.load_observation(*row[1:]), observation) for row in recent):
+    seen = [codec.load_observation(*row[1:]) for row in recent]
+    is_run = len(seen) == 2 and all(_is_unchanged(one, observation) for one in seen)
+    if is_run and not any(
+        _is_between(seen[1], one, observation) for one in observations_after(session, seen[0].time_ns)
+    ):
         between = (table.c.host_id == session.host_id) & (table.c.time_ns == recent[0].time_ns)
         session.execute(table.delete().where(between))
         journal.note(session, [of_row(Subject.OBSERVATION, recent[0]._asdict())])
@@ -245,6 +249,13 @@ def _is_unchanged(earlier: AuditObservation, now: AuditObservation) -> bool:
         apart = (now.time_ns - earlier.time_ns) - (now.boottime_ns - earlier.boottime_ns)
     same_time = replace(earlier, time_ns=now.time_ns, boottime_ns=now.boottime_ns)
     return same_time == now and abs(apart) <= SLACK_NS and (earlier.boottime_ns is None) == (now.boottime_ns is None)
+
+
+def _is_between(earlier: AuditObservation, seen: AuditObservation, later: AuditObservation) -> bool:
+    """Whether an observation was made between two others by the time since boot: the clock was ahead meanwhile."""
+    if earlier.boottime_ns is None or seen.boottime_ns is None or later.boottime_ns is None:
+        return False
+    return seen.boot_id == later.boot_id and earlier.boottime_ns < seen.boottime_ns < later.boottime_ns
 
 
 def observations_after(session: Session, time_ns: int) -> list[AuditObservation]:

@@ -271,8 +271,13 @@ def test_a_clock_that_was_set_back_hides_nothing(host: Host, monkeypatch: pytest
     monkeypatch.setattr(time, "time_ns", lambda: present() + ahead[0])
     monkeypatch.setattr(audit, "observe", answer)
     host.scan()
-    for ahead[0] in (0, HOUR_NS, 0):
+    read()
+    last = present()
+    read()
+    for ahead[0] in (HOUR_NS, 0):
+        set_ns = present()
         read()
+        first = present()
         read()
     rules[0] = False
     for _ in range(4):
@@ -289,4 +294,6 @@ def test_a_clock_that_was_set_back_hides_nothing(host: Host, monkeypatch: pytest
     assert (missed.subject, missed.is_open) == (str(host.watched), True)
     assert extents[-1].end_ns <= now_ns
     assert len(seen) < 9
+    # The last one before the clock was set, and the first one after it was set back, stay: the gap is between them.
+    assert all(any(start <= one.time_ns <= end for one in seen) for start, end in ((last, set_ns), (set_ns, first)))
     assert problems(host.database) == []

@@ -1,5 +1,6 @@
 // Preloaded into the scheduler of a soak: its wall clock is ahead by the seconds in the file $SOAK_CLOCK. Other clocks,
-// sleeping and the times of files are as they are. (libfaketime 0.9.10 breaks clock_nanosleep, and so Python's sleep.)
+// sleeping and the times of files are as they are. libfaketime 0.9.10 cannot be used: with it, clock_nanosleep fails
+// with EINVAL, and so does Python's sleep.
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -26,7 +27,8 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
     static int (*real)(clockid_t, struct timespec *);
     if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
     int result = real(clock, now);
-    if (!result && ahead && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) now->tv_sec += *ahead;
+    int is_wall = clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE;
+    if (!result && ahead && is_wall) now->tv_sec += *ahead;
     return result;
 }
 

@@ -73,6 +73,7 @@ def long(faults: Faults) -> Size:
         # The times at which audit was looked at last have not come yet.
         with faults.rules_removed():
             time.sleep(3)
+        service.wait_for_scan()
     faults.reloaded(*reversed(_SLOWER))
     with faults.receivers_down():
         time.sleep(5)
@@ -89,6 +90,7 @@ def _kill_twenty_times(faults: Faults) -> None:
         for _ in range(6):
             faults.killed()
         faults.rotate()
+    faults.service.wait_for_scan()  # what was changed until now was never out of sight of audit
     with faults.rules_removed():
         for _ in range(2):
             faults.killed()
