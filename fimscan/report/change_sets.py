@@ -174,7 +174,7 @@ def _packages(item: ChangeSet, *, short: bool) -> Iterator[str]:
     owned = sum(row.provenance is not None and row.provenance.package is not None for row in item.rows)
     as_shipped = item.shipped.get(PackageClass.AS_SHIPPED, 0)
     if as_shipped < owned:
-        yield f"{as_shipped:,} as shipped" if short else f"{counted}, {as_shipped:,} files as shipped"
+        yield f"{as_shipped:,} as shipped" if short else f"{counted}, {plural(as_shipped, 'file')} as shipped"
         return
     others = len(item.rows) - as_shipped
     more = f" +{others:,}" if short else f" and {plural(others, 'other change')}"

@@ -97,8 +97,8 @@ def why_not_as_shipped(answer: PackageAnswer | None) -> str:
         return "unknown whether it is as its package shipped it"
     if answer.kind is PackageClass.UNOWNED:
         return "no package owns it"
-    if answer.kind is PackageClass.AS_SHIPPED and answer.loud:
-        return f"as shipped, but {_FACTS[answer.loud[0]]}"
+    if answer.kind is PackageClass.AS_SHIPPED:
+        return f"as shipped, but {', '.join(filter(None, map(_FACTS.__getitem__, answer.loud)))}"
     return "not as its package shipped it"
 
 

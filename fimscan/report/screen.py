@@ -69,6 +69,7 @@ _LEAST_SETS = 2
 _SETS_BELOW_THE_SCREEN = 4  # where no set is on the first screen, so many lines are below it
 _SETS_BESIDE_TEXTS = 5  # excerpts of texts leave room for so many sets
 _SHORTEST_COMMAND = 12
+_SHORTEST_REASON = len("no process named...")
 _COMMANDS = ("review", "accept")  # the lines below a full report
 # The differences that a reason does not say: those of content are a digest.
 _TELLING = ("mode ", "owner ", "acl ", "capabilities ", "flags ", "mtime set back", "target ", "from ", "symlink to ")
@@ -245,10 +246,11 @@ def _set_line(item: ChangeSet, day_ns: int, width: int) -> str:
     command, rest = title_parts(item, day_ns)
     short = [*set_tail(item, short=True)]
     tails = ([*set_tail(item)], *(short[:count] for count in range(len(short), 0, -1)))
-    room = width - len(front) - min(cell_len(command), _SHORTEST_COMMAND)
+    shortest = _SHORTEST_REASON if item.kind is SetKind.NOBODY else _SHORTEST_COMMAND
+    room = width - len(front) - min(cell_len(command), shortest)
     endings = (f"{rest}; {', '.join(tail)}" for tail in tails if tail)
     ending = next((text for text in endings if cell_len(text) <= room), rest)
-    shown = _shortened(command, max(_SHORTEST_COMMAND, width - len(front) - cell_len(ending)))
+    shown = _shortened(command, max(shortest, width - len(front) - cell_len(ending)))
     return _shortened(front + shown + ending, width)
 
 

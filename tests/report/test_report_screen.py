@@ -363,6 +363,17 @@ def test_the_line_of_a_set_is_one_line(make: Make, width: int) -> None:
 # Titles
 
 
+def test_a_line_of_a_set_says_that_no_process_is_named_where_there_is_little_room(make: Make) -> None:
+    """However much else there is to say of it: "no proces..." says nothing."""
+    nobody = make.attribution(Verdict.UNATTRIBUTED, Reason.COVERAGE_GAP)
+    rows = [make.finding(make.change(path=b"/etc/%d" % number), nobody) for number in range(30)]
+    known = {row.change.path: Provenance(shipped=PackageClass.NOT_AS_SHIPPED, package="x") for row in rows}
+    out = io.StringIO()
+    diff = make.diff(*rows)
+    write_sets(diff, grouped(diff, Facts(provenance=known)), out, color=False, screen=Screen(width=64))
+    assert "no process named" in out.getvalue()
+
+
 @pytest.mark.parametrize(
     ("actor", "expected"),
     [

@@ -20,6 +20,7 @@ from fimscan.pipeline.history.shown import (
     report_as_of,
     shown_report,
 )
+from fimscan.report.acceptance import unproved_lines
 from fimscan.report.display import show
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files
@@ -167,9 +168,11 @@ def propose_selected(
             by_plan, plans = plan_store.one(session, selection.plan), plan_store.every(session)
         paths = planned_of(report.diff.findings, by_plan, plans)
         chosen = [item for item in chosen if item.number is None and item.row.finding.change.path in paths]
+    unproved = _unproved(report, selection, chosen)
     if not chosen:
+        why = "".join(f". {line}" for line in unproved_lines(unproved))
         raise UsageError(
-            "nothing to accept: no change matches all options (see 'fimscan diff' for what differs)"
+            f"nothing to accept: no change matches all options (see 'fimscan diff' for what differs){why}"
             + _later_text(later, report)
         )
     taken = [item for item in chosen if status is not DispositionStatus.APPROVED or _may_be_taken(item, selection)]
@@ -191,7 +194,7 @@ def propose_selected(
         withheld=len(chosen) - len(taken),
         latest=latest,
         by_plan=by_plan,
-        unproved=_unproved(report, selection, chosen),
+        unproved=unproved,
     )
 
 
