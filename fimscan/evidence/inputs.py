@@ -30,6 +30,7 @@ class BundleInput:
     - ``findings``: the changes that scans of the period found.
     - ``reconfigurations``: configuration changes between these scans.
     - ``failures``: failures of controls that overlap the period.
+    - ``failed_checks``: checks of the database that failed; ``None`` if it was not checked.
     - ``missed_runs``: scheduled runs that did not happen, noted in the period.
     - ``unreadable``: files that the last complete scan could not read.
     - ``config_json``: a JSON object; its SHA-256 is the ``config_digest`` of scans.
@@ -54,4 +55,5 @@ class BundleInput:
     unreadable: Sequence[Unreadable] = ()
     failures: Sequence[ControlFailure] = ()
     missed_runs: Sequence[MissedRuns] = ()
+    failed_checks: Sequence[str] | None = None
     max_gap_days: float = 7

@@ -30,6 +30,8 @@ from fimscan.model import (
     FileKind,
     FileState,
     Finding,
+    MissedCause,
+    MissedRuns,
     Reason,
     Reconfiguration,
     Role,
@@ -170,6 +172,9 @@ def make_input(**other: object) -> BundleInput:
             make_finding(17, ALICE, verdict=Verdict.CONFIRMED),
             make_finding(18, ALICE, DAEMON, verdict=Verdict.CONTESTED),
             make_finding(19, verdict=Verdict.UNATTRIBUTED, reason=Reason.NO_EVENT),
+        ),
+        "missed_runs": (
+            MissedRuns(job="scan", cause=MissedCause.DOWN, first_ns=START, last_ns=START, count=1, noted_ns=START),
         ),
         "failures": (
             ControlFailure(
