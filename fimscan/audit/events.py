@@ -19,6 +19,10 @@ from fimscan.model import AuditEvent, AuditRecord, EventId
 
 TIMEOUT_NS = 5_000_000_000
 MAX_OPEN = 20_000
+#: An event is given up if this many bytes of the log came after its first record: that bounds the memory, whatever the
+#: events, nodes and records of a log are, and what is read again when the next reading begins with the oldest event.
+MOST_BYTES = 16 << 20
+_CHECK_BYTES = 1 << 20
 # Records come seconds late, never minutes; a larger step back means that the clock was set back.
 _CLOCK_STEP_NS = 60_000_000_000
 _NEVER = 1 << 63
@@ -197,6 +201,8 @@ class Assembler:
         self._last: _Node | None = None  # node of the last contiguous event; the next one mostly has the same
         self._lost: list[Lost] = []
         self._positions: dict[EventId, int] = {}  # positions of the first records of returned events
+        self._checked = 0  # the position at which events were last given up for their distance
+        self._most_nodes = _MOST_NODES
 
     def oldest_open(self, waiting: Iterable[EventId] = ()) -> int | None:
         """The position of the first record of the event open longest; reading from there again loses nothing.
@@ -221,6 +227,8 @@ class Assembler:
         says whether another follows (kernels and rules differ in what they log). If another record comes for it within
         the timeout, the event is returned again with that record. The later one replaces the earlier.
         """
+        if position - self._checked >= _CHECK_BYTES:
+            return (*self._left_behind(position), *self.add(record, position))
         kind = record.type
         group = self._current
         if group is None or group.id is not record.id:
@@ -272,9 +280,10 @@ class Assembler:
 
     def _first_of(self, event: EventId) -> _Node:
         """Create the clock of a new node. Damaged logs can name any number of nodes, so idle ones are dropped."""
-        if len(self._nodes) >= _MOST_NODES:
+        if len(self._nodes) >= self._most_nodes:
             self._nodes = {name: node for name, node in self._nodes.items() if node.open or node.waiting}
             self._last = None
+            self._most_nodes = max(_MOST_NODES, 2 * len(self._nodes))
         made = self._nodes[event.node] = _Node(event, resumed=self._resumed)
         return made
 
@@ -335,6 +344,21 @@ class Assembler:
         self._current = node.open[identity] = _Open(identity, position, node, orphan=orphan)
         node.expect(self._timeout_ns)
         return expired + self.add(record, position)
+
+    def _left_behind(self, position: int) -> tuple[AuditEvent, ...]:
+        """Give up the events whose first record is too far behind, oldest first."""
+        self._checked = position
+        begin, groups = position - MOST_BYTES, []
+        for node in self._nodes.values():
+            for waiting in [key for key, group in node.waiting.items() if group.position < begin]:
+                del node.waiting[waiting]
+            groups += [group for group in node.open.values() if group.position < begin]
+        groups.sort(key=lambda group: group.position)
+        for group in groups:
+            del group.node.open[group.id]
+            if group is self._current:
+                self._current = None
+        return tuple([self._given_up(group, whole=False) for group in groups])
 
     def _is_cut_off(self, node: _Node, event: EventId) -> bool:
         """Whether the beginning of the event can be in a part that is not read: an earlier log, or before a cursor."""

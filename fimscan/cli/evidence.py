@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -40,9 +41,12 @@ export.add_command(hash_log)
 @click.option("--from", "start", required=True, metavar="D", help="First day of the period (2026-01-31, UTC).")
 @click.option("--to", "end", required=True, metavar="D", help="Last day of the period, inclusive (UTC).")
 @click.option("--out", required=True, metavar="FILE.zip", help="File to write; an existing one is replaced.")
+@click.option("--despite", is_flag=True, help="Export a database that does not verify; the bundle says what failed.")
 @click.pass_obj
-def pci_dss(settings: Settings, *, start: str, end: str, out: str) -> None:
+def pci_dss(settings: Settings, *, start: str, end: str, out: str, despite: bool) -> None:
     """Write a signed bundle for PCI DSS 11.5.2 and 10.2.2: settings, files, scans, continuity, changes.
+
+    The database is checked first, as 'fimscan verify --db' does: what was altered in it is not signed.
 
     \b
     Example: fimscan export pci-dss --from 2026-01-01 --to 2026-03-31 --out q1.zip
@@ -59,8 +63,15 @@ def pci_dss(settings: Settings, *, start: str, end: str, out: str) -> None:
             database, config, start_ns, end_ns, audit_rules=rules, reconfigured=config_changes.reconfigurations
         ) as data,
     ):
+        checks = verify_database(database).checks
+        failed = [f"{one.name}: {line}" for one in checks if not one.ok for line in one.detail.split("\n")]
+        if failed and not despite:
+            raise VerificationError(
+                f"nothing is exported, because the database does not verify: {failed[0]} (see 'fimscan verify --db');"
+                " restore a backup that does, or add --despite: the bundle then says so"
+            )
         key = load_or_create_key(config.evidence.key)
-        build_bundle(data, key, out)
+        build_bundle(replace(data, failed_checks=failed), key, out)
     click.echo(f"Wrote {out} ({size_text(os.path.getsize(out))}), signed by {key.fingerprint}")
     check = f"fimscan verify {shlex.quote(out)}"  # needs no configuration: the assessor can run it
     click.echo(f"Send the assessor this fingerprint out of band, not with the bundle. To check it: {check}")

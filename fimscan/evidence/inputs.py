@@ -43,6 +43,7 @@ class BundleInput:
     - ``findings``: the changes that scans of the period found.
     - ``reconfigurations``: configuration changes between these scans.
     - ``failures``: failures of controls that overlap the period.
+    - ``failed_checks``: checks of the database that failed; ``None`` if it was not checked.
     - ``missed_runs``: scheduled runs that did not happen, noted in the period.
     - ``selftests``: the selftests that began in the period.
     - ``unreadable``: files that the last complete scan could not read.
@@ -70,6 +71,7 @@ class BundleInput:
     missed_runs: Sequence[MissedRuns] = ()
     selftests: Sequence[Selftest] = ()
     later: Sequence[Scan] = ()
+    failed_checks: Sequence[str] | None = None
     max_gap_days: float = 7
 
     @property

@@ -48,6 +48,14 @@ def readme(data: BundleInput, facts: Facts) -> str:
     return "\n".join(filter(None, parts))
 
 
+def _database(failed: Sequence[str] | None) -> str:
+    if failed is None:
+        return "not checked before this export"
+    if not failed:
+        return "checked before this export: every row is as it was stored"
+    return "ALTERED OR DAMAGED, and exported all the same: " + "; ".join(map(show, failed))
+
+
 def _scope(data: BundleInput, facts: Facts) -> str:
     finished = [scan for scan in data.scans if scan.status is ScanStatus.FINISHED]
     # Live looks at single files are in the chain, but are not comparisons of all monitored files.
@@ -66,6 +74,7 @@ Signed by:      {facts.fingerprint}
 Comparisons:    {len(inside)} finished in the period, {len(complete)} {_since(data)}
 Largest gap:    {_largest_gap(facts.stretches, data.max_gap_days)}
 Chain of scans: {_chain(data, facts, finished)}
+Database:       {_database(data.failed_checks)}
 Files:          {_files(facts.files, finished)}
 Not compared:   {_not_compared(data.unreadable)}
 Changes:        {facts.changes} found in the period

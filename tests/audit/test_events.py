@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fimscan.audit import Assembler, accesses, parse_line, read_stream
+from fimscan.audit import Assembler, accesses, events, parse_line, read_stream
 from fimscan.model import AuditEvent, AuditRecord, EventId, FileAccess
 
 Accesses = Callable[[bytes], list[FileAccess]]
@@ -209,3 +209,51 @@ def test_a_rename_with_a_lost_parent_record_has_no_directory(
     (access,) = accesses_of(b"".join(kept))
     assert access.old is not None
     assert access.name.parent is access.old.parent is None
+
+
+def held(assembler: Assembler) -> int:
+    """How many records the open and waiting events have."""
+    return sum(
+        len(group.records)
+        for node in assembler._nodes.values()
+        for group in (*node.open.values(), *node.waiting.values())
+    )
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        lambda number: EventId(1_700_000_000_000_000_000, 1),  # one event that never ends
+        lambda number: EventId(1_700_000_000_000_000_000, number % 500),
+        lambda number: EventId(1_700_000_000_000_000_000, 1, f"host{number}"),  # of another host each
+    ],
+    ids=["one", "some", "of many hosts"],
+)
+def test_events_that_never_end_are_given_up(event: Callable[[int], EventId], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory stays bounded however long the log is, whatever its clock says; what was given up is told."""
+    monkeypatch.setattr(events, "MOST_BYTES", 1 << 16)
+    monkeypatch.setattr(events, "_CHECK_BYTES", 1 << 12)
+    monkeypatch.setattr(events, "_MOST_NODES", 100)
+    assembler = Assembler()
+    most, returned, lost = 0, 0, 0
+    for number in range(20_000):
+        # Each announces more names than it ever gets.
+        body = b"arch=c000003e syscall=2 items=900000" if number % 10 == 0 else b"item=%d" % number
+        line = AuditRecord(event(number), "PATH" if number % 10 else "SYSCALL", body)
+        returned += sum(len(one.records) for one in assembler.add(line, number * 100))
+        lost += len(assembler.lost())
+        most = max(most, held(assembler))
+    assert most <= ((1 << 16) + (1 << 12)) // 100 + 500  # the records of the last 64 KiB, and of events begun there
+    assert returned >= 20_000 - most and lost >= 20
+    oldest = assembler.oldest_open()
+    assert oldest is not None and oldest > 19_000 * 100 - (1 << 16)
+
+
+def test_an_event_may_be_as_long_as_the_bound() -> None:
+    """Its records may be spread over 16 MiB of other lines."""
+    assembler = Assembler()
+    assert not assembler.add(record("SYSCALL", b"arch=c000003e syscall=2 items=1 ppid=1"), 0)
+    assert not assembler.add(record("SYSCALL", b"arch=c000003e syscall=2 items=1 ppid=1", serial=2), 15 << 20)
+    assert not assembler.add(record("PROCTITLE"), events.MOST_BYTES - 1)
+    (event,) = assembler.add(record("PATH", b"item=0"), events.MOST_BYTES)
+    assert event.complete

@@ -30,6 +30,8 @@ from fimscan.model import (
     FileKind,
     FileState,
     Finding,
+    MissedCause,
+    MissedRuns,
     Reason,
     Reconfiguration,
     Role,
@@ -182,6 +184,9 @@ def make_input(**other: object) -> BundleInput:
                 finished_ns=START + 10**9,
                 steps=(StepResult(step=SelftestStep.PREPARED, state=StepState.PASSED, detail="made"),),
             ),
+        ),
+        "missed_runs": (
+            MissedRuns(job="scan", cause=MissedCause.DOWN, first_ns=START, last_ns=START, count=1, noted_ns=START),
         ),
         "failures": (
             ControlFailure(

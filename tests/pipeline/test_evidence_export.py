@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
+import sqlite3
 import subprocess
 import zipfile
 from datetime import UTC, datetime
@@ -94,12 +95,29 @@ def test_a_period_without_a_scan_is_an_error(cli: Cli) -> None:
 
 
 def test_a_tampered_database_gives_no_clean_bundle(cli: Cli) -> None:
-    """A digest that was edited in the database is noticed in the bundle."""
-    import sqlite3
-
+    """A digest that was edited in the database is noticed in the bundle, too."""
     cli.scan()
     with sqlite3.connect(cli.database) as connection:
         connection.execute("UPDATE file_version SET sha256 = zeroblob(32) WHERE kind = 'file'")
     out = cli.root / "bundle.zip"
-    cli("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(out), code=0)
+    cli("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(out), "--despite", code=0)
     assert "FAIL" in cli("verify", str(out), code=25).stdout
+
+
+def test_what_was_altered_in_the_database_is_not_signed(cli: Cli, bundle: Path) -> None:
+    """An answer that was rewritten: nothing is exported, or what failed is in the bundle."""
+    assert "checked before this export: every row is as it was stored" in readme_of(bundle)
+    bundle.unlink()
+    with sqlite3.connect(cli.database) as connection:
+        connection.execute("UPDATE change SET attribution = replace(attribution, 'unattributed', 'confirmed')")
+    arguments = ("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(bundle))
+    refused = cli(*arguments, code=25)
+    assert "the database does not verify" in refused.stderr and not bundle.exists()
+    cli(*arguments, "--despite", code=0)
+    assert "ALTERED OR DAMAGED" in readme_of(bundle)
+    cli("verify", str(bundle), code=0)
+
+
+def readme_of(bundle: Path) -> str:
+    with zipfile.ZipFile(bundle) as archive:
+        return archive.read("00-README.txt").decode()
