@@ -166,7 +166,7 @@ def test_audit_logs_are_claimed_only_when_watched(built: Callable[..., dict[str,
 def test_every_table_names_the_host(bundle: Path) -> None:
     """Each row of each CSV file begins with the host, so that files of several hosts can be put together."""
     tables = {name: table(content) for name, content in members(bundle).items() if name.endswith(".csv")}
-    assert len(tables) == 13
+    assert len(tables) == 12
     for rows in tables.values():
         assert rows
         assert {row["host"] for row in rows} == {"web1.example.com"}
