@@ -54,7 +54,8 @@ _HOLES_WITHOUT_RULES = {
 }
 #: The faults that make audit blind, with the gaps that they make.
 BLIND: Mapping[str, frozenset[GapReason]] = {
-    "auditd killed": frozenset({GapReason.DAEMON_STOPPED, GapReason.EVENTS_LOST}),
+    # While no auditd has the log open, nobody knows whether it has everything.
+    "auditd killed": frozenset({GapReason.DAEMON_STOPPED, GapReason.EVENTS_LOST, GapReason.LOG_MISSING}),
     "rules removed": frozenset({GapReason.RULE_REMOVED, GapReason.NO_RULE, *_HOLES_WITHOUT_RULES}),
     "clock set": frozenset({GapReason.CLOCK_CHANGED}),
 }
