@@ -170,7 +170,8 @@ def _without_open(
     """Return (writers to name in addition, a sentence about each other writer).
 
     A process usually got its descriptor from the parent that opened the file. Then the opener answers for what its
-    child writes. A process of which only the pid is known may be such a child, so it is named only if nobody else is.
+    child writes. A process of which only the pid is known may be such a child, so it is named only if nobody else is,
+    or if audit has a gap: then it may have opened the file itself.
     """
     openers = {access.actor.pid for access in candidates} | {actor.pid for actor in holding}
     start_ns = case.window.after_ns - SLACK_NS
@@ -181,7 +182,8 @@ def _without_open(
         is_within = event.since_ns >= start_ns or event.until_ns >= start_ns + _LONGEST_DRAIN_NS
         if not pid or not is_within or event.since_ns > case.unchanged_after_ns:
             continue
-        if openers and (not is_known or not openers.isdisjoint(event.ancestors)):
+        is_child = not openers.isdisjoint(event.ancestors) if is_known else case.is_covered
+        if openers and is_child:
             what = f"process {pid}" if is_known else f"process {pid}, of which only the pid is known,"
             notes.append(f"fanotify saw {what} write to it, through a descriptor that it did not open itself.")
             continue

@@ -223,6 +223,14 @@ def test_an_opener_answers_for_its_children(event: WitnessEvent) -> None:
     assert any("process 7" in note for note in answer.notes)
 
 
+def test_in_a_gap_of_audit_an_opener_answers_only_for_known_children() -> None:
+    """A process that has ended may have opened the file itself, unseen. The opener that was seen may be innocent."""
+    until = (Extent(start_ns=0, end_ns=1450 * SECOND),)
+    answer = ask((OPENS[1],), (reported(2, CLOSED, 1501), reported(7, WROTE, 1600)), read=until)
+    assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [2, 7])
+    assert pids(ask((OPENS[1],), (stranger(ancestors=(2, 1)),), read=until)) == [2]
+
+
 @pytest.mark.parametrize("event", [stranger(at=999.5), stranger(at=1700), stranger(inode=11), stranger(at=2200)])
 def test_a_write_at_another_time_is_not_named(event: WitnessEvent) -> None:
     """Before the old content was read, after the last change by ctime, or after the window."""

@@ -14,7 +14,8 @@ What has to be answered:
   fimscan could not look when the fault began or ended (it slept, its database was locked ...), its gap begins with its
   last look before, and ends with its first look after that.
 - A change that was made while audit was blind is never ``confirmed``.
-- An innocent process that only opened the file may be listed beside the one that changed it, and is never named alone.
+- An innocent process that only opened the file may be listed beside the one that changed it. It is never named alone,
+  unless it opened the file in the gap that the answer has, and fanotify saw nobody else: then it may be ``likely``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 
 from fimscan.model import (
     Actor,
+    Attribution,
     ChangeKind,
     ControlFailure,
     ControlKind,
@@ -52,7 +54,8 @@ _HOLES_WITHOUT_RULES = {
 }
 #: The faults that make audit blind, with the gaps that they make.
 BLIND: Mapping[str, frozenset[GapReason]] = {
-    "auditd killed": frozenset({GapReason.DAEMON_STOPPED, GapReason.EVENTS_LOST}),
+    # While no auditd has the log open, nobody knows whether it has everything.
+    "auditd killed": frozenset({GapReason.DAEMON_STOPPED, GapReason.EVENTS_LOST, GapReason.LOG_MISSING}),
     "rules removed": frozenset({GapReason.RULE_REMOVED, GapReason.NO_RULE, *_HOLES_WITHOUT_RULES}),
     "clock set": frozenset({GapReason.CLOCK_CHANGED}),
 }
@@ -202,7 +205,8 @@ class Judge:
         doers = [actor for actor in answer.actors if _is_doer(actor, made)]
         others = [actor for actor in answer.actors if not _is_doer(actor, made)]
         are_known = innocent is not None and all(_is_doer(actor, innocent) for actor in others)
-        if others and (not are_known or not doers or answer.verdict is Verdict.CONFIRMED):
+        is_named = not doers and not (innocent is not None and _is_in_gap(answer, innocent))
+        if others and (not are_known or is_named or answer.verdict is Verdict.CONFIRMED):
             judgement.accused += 1
             self._problem("accused wrongly", row, made)
         if answer.verdict is Verdict.CONFIRMED:
@@ -341,6 +345,18 @@ def _is_doer(actor: Actor, made: Made) -> bool:
         and actor.exe in (made.exe.encode(), None)
         and actor.uid in (made.user, None)
         and (made.login is None or actor.auid in (made.login, None))
+    )
+
+
+def _is_in_gap(answer: Attribution, innocent: Made) -> bool:
+    """Whether an answer says no more than that audit saw the innocent process only, in a gap."""
+    return (
+        (answer.verdict, answer.reason) == (Verdict.LIKELY, Reason.COVERAGE_GAP)
+        and not any("fanotify" in note for note in answer.notes)
+        and any(
+            gap.start_ns - _SLACK_NS <= innocent.ended_ns and innocent.began_ns <= gap.end_ns + _SLACK_NS
+            for gap in answer.coverage.gaps
+        )
     )
 
 

@@ -66,6 +66,13 @@ def test_nobody_else_is_named() -> None:
     assert judged(both, made=(MADE, opened)).is_right
     assert judged(row(actors=(other,)), made=(MADE, opened)).accused == 1
     assert judged(row(actors=(WHO, other)), made=(MADE, opened)).accused == 1
+    alone = in_gap(GapReason.RULE_REMOVED)
+    alone = replace(alone, attribution=alone.attribution._replace(actors=(other,)))
+    assert judged(alone, made=(MADE, opened), faults=(REMOVED,)).is_right
+    saw = replace(alone, attribution=alone.attribution._replace(notes=("fanotify saw process 77 write to it.",)))
+    assert judged(saw, made=(MADE, opened), faults=(REMOVED,)).accused == 1
+    before = replace(opened, began_ns=1400 * SECOND, ended_ns=1400 * SECOND)
+    assert judged(alone, made=(MADE, before), faults=(REMOVED,)).accused == 1
 
 
 def test_an_answer_that_is_not_confirmed_has_the_gap_of_a_fault() -> None:
