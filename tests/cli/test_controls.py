@@ -31,12 +31,12 @@ def test_strict_adds_8_while_a_control_is_failed(cli: Cli) -> None:
     """Printed once, also where nothing changed; the exit code stays. Without --strict it is that of the changes."""
     cli.scan()
     failed = ControlFailure(
-        kind=ControlKind.SELFTEST, subject="", cause="not detected", start_ns=10**18, detected_ns=10**18
+        kind=ControlKind.SELFTEST, subject="selftest", cause="not detected", start_ns=10**18, detected_ns=10**18
     )
     with closing(opened(cli)) as database, database.begin() as session:
         control_store.add(session, [failed])
     printed = cli("scan", "--no-audit", code=0).stdout
-    assert printed == "Control failed (selftest): not detected; since 2001-09-09 01:46 UTC\n"
+    assert printed == "Control failed (selftest): selftest: not detected; since 2001-09-09 01:46 UTC\n"
     (cli.watched / "a").write_text("other")
     assert "Control" not in cli("scan", "--no-audit", "--strict", code=12).stdout
     assert cli("scan", "--no-audit", "--strict", code=8).stdout == ""
