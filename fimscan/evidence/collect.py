@@ -105,12 +105,14 @@ def _chain(every: Sequence[Scan], end_ns: int) -> tuple[list[Scan], list[Scan]]:
     """The scans of the chain up to the end of a period, and those after it that its checkpoint needs."""
     sealed = latest_checkpoint(every)
     begin = 0 if sealed is None else sealed.scan
-    scans = [scan for scan in every if scan.started_ns < end_ns and scan.id > begin]
+    # By number, not by time: where the clock was set back, a chain without its later times would have holes.
+    end = max((scan.id for scan in every if scan.started_ns < end_ns), default=0)
+    scans = [scan for scan in every if begin < scan.id <= end]
     if not begin or any(scan.checkpoint == sealed for scan in scans):
         return scans, []
     later = [scan for scan in every if scan.status is ScanStatus.FINISHED and scan.id > max(begin, *_ids(scans))]
-    end = next(number for number, scan in enumerate(later) if scan.checkpoint == sealed)
-    return scans, later[: end + 1]
+    needed = next(number for number, scan in enumerate(later) if scan.checkpoint == sealed)
+    return scans, later[: needed + 1]
 
 
 def _ids(scans: Sequence[Scan]) -> tuple[int, ...]:

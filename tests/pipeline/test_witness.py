@@ -282,7 +282,8 @@ def test_a_full_queue_ends_an_extent(watched: Watched) -> None:
     with watched.witness._lock:
         before = time.time_ns()
         python(code, many, most + 100)
-    extents = watched.extents()
+    # Other tests may do meanwhile what fanotify does not see.
+    extents = [extent for extent in watched.extents() if extent.ended != "holes"]
     shutil.rmtree(many)
     assert [extent.ended for extent in extents] == ["overflow", ""]
     assert extents[0].end_ns <= before < extents[1].start_ns
