@@ -19,6 +19,7 @@ class ControlKind(StrEnum):
     DATABASE = "database"  # the database was restored from an older copy
     CLOCK = "clock"  # the clock was set
     DISK = "disk"  # a file system that fimscan or auditd writes to is nearly full
+    PROGRAM = "program"  # fimscan's own files, units or rules file changed
     CONFIGURATION = "configuration"  # a setting changed so that less is monitored
     SELFTEST = "selftest"  # a change that fimscan made itself was not noticed all the way
 

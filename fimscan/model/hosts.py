@@ -27,16 +27,20 @@ class HostIdentity:
 
 
 class HostEventKind(StrEnum):
-    """What happened to the identity of a host."""
+    """What happened to the identity of a host, or to fimscan's own files on it."""
 
     IDENTIFIED = "identified"  # records that were kept by name only are now kept by id
     RENAMED = "renamed"
     ADOPTED = "adopted"  # --adopt-host: the records of another host are continued by this one
+    INSTALLED = "installed"  # fimscan's own files, as a scan saw them first, or changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostEvent:
-    """One change of a host's names or id. ``before`` and ``after`` are names, except for ``IDENTIFIED``."""
+    """One change of a host's names or id. ``before`` and ``after`` are names, except for ``IDENTIFIED``: an id.
+
+    For ``INSTALLED``, ``after`` is an inventory as JSON (:mod:`fimscan.pipeline.controls.own_files`).
+    """
 
     time_ns: int
     kind: HostEventKind

@@ -21,6 +21,7 @@ from fimscan.store.row_digests import of_row
 from fimscan.store.session import Session
 
 _host, _event = schema.host, schema.host_event
+_REPORTED = (HostEventKind.RENAMED.value, HostEventKind.ADOPTED.value)
 _IDENTITY_DIGITS = 8  # in a name that another host had before
 
 NO_HOST = 0
@@ -109,11 +110,21 @@ def former_names(session: Session) -> list[tuple[str, int]]:
 
 def untold(session: Session) -> tuple[list[HostEvent], list[int]]:
     """Renamings and take-overs that no scan has reported: (the events, their numbers)."""
-    query = select(_event).where(
-        _event.c.host_id == session.host_id, ~_event.c.told, _event.c.kind != HostEventKind.IDENTIFIED.value
-    )
+    query = select(_event).where(_event.c.host_id == session.host_id, ~_event.c.told, _event.c.kind.in_(_REPORTED))
     rows = session.execute(query.order_by(_event.c.id)).all()
     return [_loaded(row) for row in rows], [row.id for row in rows]
+
+
+def last_inventory(session: Session) -> str:
+    """The newest inventory of fimscan's own files; empty if there is none."""
+    mine = (_event.c.host_id == session.host_id) & (_event.c.kind == HostEventKind.INSTALLED.value)
+    found: str | None = session.scalar(select(_event.c.after).where(mine).order_by(_event.c.id.desc()).limit(1))
+    return found or ""
+
+
+def add_inventory(session: Session, inventory: str) -> None:
+    """Store an inventory of fimscan's own files."""
+    _add_event(session, HostEventKind.INSTALLED, "", inventory)
 
 
 def mark_told(session: Session, numbers: Sequence[int]) -> None:
@@ -223,9 +234,13 @@ def _add(connection: Connection, records: Sequence[_Record], host: HostIdentity)
 
 def _note(connection: Connection, number: int, kind: HostEventKind, before: str, after: str) -> None:
     session = Session(connection, number)
+    _add_event(session, kind, before, after)
+    journal.write_notes(session)
+
+
+def _add_event(session: Session, kind: HostEventKind, before: str, after: str) -> None:
     journal.lock(session)
     row = {"time_ns": time.time_ns(), "kind": kind.value, "before": before, "after": after}
-    made = session.execute(_event.insert().values(host_id=number, told=False, **row)).inserted_primary_key
+    made = session.execute(_event.insert().values(host_id=session.host_id, told=False, **row)).inserted_primary_key
     assert made is not None, "an insert of one row gives its key"
     journal.note(session, [of_row(Subject.HOST_EVENT, {"id": made[0], **row})])
-    journal.write_notes(session)

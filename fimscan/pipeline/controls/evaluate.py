@@ -39,10 +39,10 @@ _LEAST_SHARE = 20  # of a small file system, less than a twentieth
 _LEAST_INODES = 100  # less than a hundredth
 _ENOUGH = 3, 2  # a full disk is mended when half as much again is free: no message at each block
 
-_MOST_RULES = 3  # shown
+_MOST_RULES = _MOST_FILES = 3  # shown
 
 AUDITING, DAEMON, LOG, EVENTS, EXCLUDING = "auditing", "auditd", "audit log", "events", "rules"
-_SCANS, _DATABASE, _CLOCK, _SELFTEST = "scans", "database", "clock", "selftest"
+_SCANS, _DATABASE, _CLOCK, _SELFTEST, _PROGRAM = "scans", "database", "clock", "selftest", "fimscan itself"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +123,7 @@ _REMEDIES = {
     ControlKind.CLOCK: "the clock runs on from the new time",
     ControlKind.DISK: "there is room again",
     ControlKind.CONFIGURATION: "the new configuration is in use",
+    ControlKind.PROGRAM: "the files as they are now are the known ones",
     ControlKind.SELFTEST: "a selftest has passed",
 }
 
@@ -427,6 +428,15 @@ def output_symptoms(outputs: Mapping[str, Undelivered], now_ns: int) -> Iterator
 
 def _messages(count: int) -> str:
     return "1 message" if count == 1 else f"{count:,} messages"
+
+
+def program_symptoms(paths: Sequence[str], now_ns: int) -> Iterator[Symptom]:
+    """Files of fimscan itself that changed since the scan before."""
+    if not paths:
+        return
+    listed = ", ".join(paths[:_MOST_FILES]) + (f" and {len(paths) - _MOST_FILES:,} more" if paths[_MOST_FILES:] else "")
+    cause = f"{'1 file' if len(paths) == 1 else f'{len(paths):,} files'} changed since the scan before: {listed}"
+    yield Symptom(kind=ControlKind.PROGRAM, subject=_PROGRAM, start_ns=now_ns, end_ns=now_ns, cause=cause)
 
 
 def weaker_symptoms(found: Iterable[Reconfiguration], now_ns: int) -> Iterator[Symptom]:

@@ -15,7 +15,7 @@ from fimscan.config import Config, Output
 from fimscan.errors import FimscanError, InterruptedScanError, LockedError, StoreError
 from fimscan.model import ControlFailure, ControlKind, ControlReport, Selftest, Symptom
 from fimscan.pipeline.audit.reading import AuditSource
-from fimscan.pipeline.controls import evaluate, observe
+from fimscan.pipeline.controls import evaluate, observe, own_files
 from fimscan.pipeline.result import ScanResult
 from fimscan.store import controls as control_store
 from fimscan.store import hosts as host_store
@@ -91,14 +91,22 @@ def after_scan(database: Database, config: Config, source: AuditSource | None, r
         facts = observe.scan_facts(session, config, result.scan)
         known = control_store.still_open(session)
         undelivered = observe.undelivered(session, config)
+        known_files = own_files.load(host_store.last_inventory(session))
+    files = own_files.take_inventory(known_files)
+    differing = own_files.differing(known_files, files)
+    changed = differing if known_files else []
     symptoms = [
         *evaluate.scan_symptoms(facts),
         *evaluate.unread_symptoms(observe.unread_files(config, result.diff.unreadable), now_ns),
         *evaluate.disk_symptoms(observe.spaces(database, config, source), known, now_ns),
         *evaluate.weaker_symptoms(result.diff.reconfigurations, now_ns),
         *evaluate.output_symptoms(undelivered, now_ns),
+        *evaluate.program_symptoms(changed, now_ns),
     ]
     _store(database, symptoms, _OF_SCANS)
+    if differing:
+        with database.begin() as session:
+            host_store.add_inventory(session, own_files.dump(files))
     after_reading(database, config, source, since_ns=facts.last_ns)
 
 
