@@ -51,6 +51,7 @@ def test_doctor_and_explain_path_report_an_accepted_absence(preload: Cli) -> Non
     """Before there is a baseline they report a missing path, which may be a mistake in the configuration."""
     before = json.loads(preload("doctor", "--format", "json").stdout)["checks"]
     assert not any("absent, as in" in check["detail"] for check in before)
+    assert any("the first scan records its absence" in check["detail"] and not check["ok"] for check in before)
     preload.scan(0)
     checks = json.loads(preload("doctor", "--format", "json").stdout)["checks"]
     assert {(check["ok"], "absent, as in the accepted baseline" in check["detail"]) for check in checks} >= {

@@ -121,7 +121,11 @@ def _watch_checks(config: Config, database: Database) -> Iterator[Check]:
         yield warning("privileges", f"uid {os.geteuid()}", remedy)
     absent = _absent_as_accepted(config, database)
     for path in (watch.path for watch in config.watch):
-        if path in absent and os.path.isdir(os.path.dirname(path)):
+        can_appear = not os.path.lexists(path) and os.path.isdir(os.path.dirname(path))
+        if can_appear and absent is None:
+            detail = f"{path}: does not exist; the first scan records its absence, and its appearance will be reported"
+            yield warning("directory", detail, "if it should exist, fix path in [[watch]]")
+        elif can_appear and absent is not None and path in absent:
             yield ok("directory", f"{path}: absent, as in the accepted baseline; its appearance will be reported")
         elif not os.path.lexists(path):
             yield warning("directory", f"{path}: does not exist", "fix path in [[watch]]")
@@ -132,12 +136,12 @@ def _watch_checks(config: Config, database: Database) -> Iterator[Check]:
             yield ok("directory", path)
 
 
-def _absent_as_accepted(config: Config, database: Database) -> frozenset[str]:
-    """Return the configured paths that exist neither now nor in the accepted baseline."""
+def _absent_as_accepted(config: Config, database: Database) -> frozenset[str] | None:
+    """Return the configured paths that exist neither now nor in the accepted baseline; ``None`` if there is none."""
     missing = [os.fsencode(watch.path) for watch in config.watch if not os.path.lexists(watch.path)]
     with database.read() as session:
-        if not missing or scan_store.last_full(session) is None:
-            return frozenset()
+        if scan_store.last_full(session) is None:
+            return None
         return frozenset(map(os.fsdecode, accepted_absent(session, missing)))
 
 
