@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from fimscan.linux.host import this_host
+from fimscan.store.database import Database
 from tests.conftest import Cli, rows
 
 
@@ -49,6 +51,7 @@ def test_an_accepted_file_that_is_gone_is_removed_not_absent(preload: Cli) -> No
 
 def test_doctor_and_explain_path_report_an_accepted_absence(preload: Cli) -> None:
     """Before there is a baseline they report a missing path, which may be a mistake in the configuration."""
+    Database(f"sqlite:///{preload.database}", host=this_host()).close()
     before = json.loads(preload("doctor", "--format", "json").stdout)["checks"]
     assert not any("absent, as in" in check["detail"] for check in before)
     assert any("the first scan records its absence" in check["detail"] and not check["ok"] for check in before)
