@@ -18,6 +18,7 @@ from fimscan.config import SEARCH_PATH, load_config
 from fimscan.errors import OutputError, UsageError
 from fimscan.linux.host import this_host
 from fimscan.profiles import Host, profile_for, profile_text
+from fimscan.report.words import plural
 from fimscan.shipped import shipped_path
 from fimscan.store.database import Database
 from fimscan.trust import make_private_directories
@@ -57,8 +58,11 @@ def init(settings: Settings, *, watches: tuple[str, ...], profile: str | None, q
     if os.path.lexists(path):
         click.echo(f"{path} exists and was not changed.")
     else:
-        _write(path, _template(settings.db_url, watches, profile))
-        click.echo(f"Wrote {path}: every key with its default. Edit [[watch]] first.")
+        text = _template(settings.db_url, watches, profile)
+        _write(path, text)
+        count = len(tomlkit.parse(text)["watch"])
+        what = "Edit [[watch]] first" if profile is None else f"Read its {plural(count, '[[watch]] section')} first"
+        click.echo(f"Wrote {path}: every key with its default. {what}.")
         if profile is None and not watches and not quiet and (found := _detected()) is not None:
             click.echo(
                 f"It monitors an example. 'init --profile {found}' (after removing {path}) proposes what this host has."
