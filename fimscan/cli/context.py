@@ -6,7 +6,6 @@ Every command imports this module. So it imports slow libraries (pydantic, SQLAl
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import stat
 import sys
@@ -14,13 +13,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 import click
 
 from fimscan.errors import InterruptedScanError, OutputError, UsageError
 from fimscan.passwords import without_password
 from fimscan.trust import trust_problem
+from fimscan.whole_file import replaced
 
 if TYPE_CHECKING:
     from fimscan.config import Config
@@ -198,18 +198,9 @@ def output_to(path: str | None, *, mode: int = 0o600) -> Iterator[TextIO]:
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}") from error
         return
-    temporary = f"{path}.{secrets.token_hex(8)}.new"
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-                yield file
-                os.fchmod(descriptor, _mode_of_ours(path) or mode)
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
+        with replaced(path, mode=_mode_of_ours(path) or mode, encoding="utf-8") as whole:
+            yield cast("TextIO", whole)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
 

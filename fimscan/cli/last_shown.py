@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import pwd
-import secrets
 import stat
 import sys
 import time
@@ -20,6 +19,7 @@ from fimscan.cli.reviewer import current_reviewer, own_number
 from fimscan.model import Diff
 from fimscan.pipeline.history.shown import Seen
 from fimscan.trust import make_private_directories, trust_problem
+from fimscan.whole_file import replaced
 
 _KEPT_S = 30 * 86400
 
@@ -57,10 +57,8 @@ def _write(url: str, host: str, seen: Seen) -> None:
             return
         make_private_directories(os.path.dirname(file))
         _forget_old(os.path.dirname(file))
-        temporary = f"{file}.{secrets.token_hex(8)}"
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as out:
+        with replaced(file, encoding="ascii") as out:
             json.dump(seen._asdict(), out)
-        os.replace(temporary, file)
 
 
 def _is_discarded() -> bool:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -19,6 +17,7 @@ from fimscan.report.display import minute_text, time_text
 from fimscan.store import schema
 from fimscan.store.session import Session
 from fimscan.trust import make_private_directories
+from fimscan.whole_file import replaced
 
 _VERSION = 1
 _MOST_BYTES = 4096
@@ -80,19 +79,12 @@ def write(path: str, known: KnownHead) -> str | None:
         "finished_ns": known.finished_ns,
         "head": known.head,
     }
-    partial = f"{path}.{secrets.token_hex(8)}.new"
     try:
         make_private_directories(os.path.dirname(path))  # for a database on a server, nothing else makes it
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(partial, flags, 0o600), "w", encoding="ascii") as file:
+        with replaced(path, encoding="ascii", is_synced=True) as file:
             json.dump(document, file)
             file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
     except OSError as error:
-        with suppress(OSError):
-            os.unlink(partial)
         return f"the head could not be stored in {path}: {error.strerror}; a restored database will not be noticed"
     return None
 

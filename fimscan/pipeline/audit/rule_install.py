@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from fimscan import audit
@@ -19,6 +17,7 @@ from fimscan.audit import Rule, RulesFile
 from fimscan.config import Config
 from fimscan.errors import InputError, OutputError
 from fimscan.pipeline.audit.rules import rules_text
+from fimscan.whole_file import replaced
 
 _NAME = "50-fimscan.rules"  # before 99-finalize.rules, which locks the rules
 _OWN_NAME = re.compile(r"\d+-fimscan\.rules")
@@ -298,21 +297,9 @@ def _hand_made(directory: str, files: dict[str, bytes]) -> Iterator[str]:
 
 def _write(path: str, text: str) -> None:
     """Write a file completely, or leave the old one; on disk when this returns."""
-    # augenrules takes what ends with .rules.
-    temporary = f"{path}.{secrets.token_hex(8)}.new"
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fchmod(descriptor, _MODE)
-                os.fsync(descriptor)
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
+        with replaced(path, mode=_MODE, is_synced=True) as file:
+            file.write(text.encode())
         _sync(os.path.dirname(path))
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
