@@ -288,9 +288,16 @@ def test_a_program_that_fails_or_hangs_has_not_got_it(tmp_path: Path) -> None:
         CommandReceiver([hanging], 1).send(b"x", envelope("1"))
     if mark.exists():
         child = Path(f"/proc/{mark.read_text().strip()}/stat")
-        assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
+        wait_for(lambda: _has_ended(child))  # a killed process is there until it is scheduled
     with pytest.raises(DeliveryError, match=r"No such file"):
         CommandReceiver(["/nonexistent"], 1).send(b"x", envelope("1"))
+
+
+def _has_ended(stat: Path) -> bool:
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_what_a_program_leaves_behind_goes_on_after_a_success(tmp_path: Path) -> None:
