@@ -105,6 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # A shell starts background jobs with SIGINT ignored, nohup with SIGHUP: keep them ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _on_stop)
+    # A broken lease sends it, and its default ends the process. The scan then need not redirect it for each file.
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # open until the process ends
     if sys.stdout is None:

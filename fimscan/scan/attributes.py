@@ -7,7 +7,6 @@ import fcntl
 import hashlib
 import os
 import struct
-import sys
 from typing import TypeAlias
 
 RawXattrs: TypeAlias = tuple[bytes, tuple[tuple[bytes, int, bytes], ...]]
@@ -28,6 +27,7 @@ _LONGEST = 64
 _READS = 0x4000_0000 if os.uname().machine.startswith(("alpha", "mips", "parisc", "ppc", "sparc")) else 0x8000_0000
 _GETFLAGS = _READS | struct.calcsize("l") << 16 | ord("f") << 8 | 1
 _LONG = struct.calcsize("l")
+_answered = struct.Struct("=I").unpack_from  # the kernel writes 32 bits, though the call is declared with a long
 
 # Flags that users set or that change how the file behaves: suSDiadAcEjtTCxFPV in lsattr's letters. Flags that the file
 # system sets by itself are left out: how blocks are mapped (e, h), kept inline (N) or compressed (Z, B, m), a directory
@@ -55,7 +55,7 @@ def read_flags(fd: int) -> int | None:
         if error.errno in _FAILURES:
             raise
         return None
-    return int.from_bytes(answer[:4], sys.byteorder) & _STABLE
+    return int(_answered(answer)[0]) & _STABLE
 
 
 def read_xattrs(file: int | bytes) -> RawXattrs | None:

@@ -14,15 +14,17 @@ from fimscan.state_row import FIELDS, Packed, state_digest
 Entry: TypeAlias = Packed | Unreadable
 """The result for one path. For a file that ctime vouched for, it holds only the digest of its known state."""
 
-Answer: TypeAlias = tuple[int, list[bytes], int, int, bytes, list[Identity]]
-"""The answer of a worker:
+Rows: TypeAlias = list[Packed | Raw]
+"""The result for each path: a :data:`Packed`, a refusal, or empty for a file that was vouched for."""
+
+Answer: TypeAlias = tuple[int, list[bytes], int, int, Rows | bytes, list[Identity]]
+"""The answer to a request:
 
 1. when the work began;
 2. state digests in order, empty where there is no state (vouched for, or unreadable);
 3. how many states were read;
 4. how many bytes of content were read;
-5. all results, marshalled: each a :data:`Packed`, a refusal, or empty for a file that was vouched for. They are
-   unmarshalled only where something differs;
+5. all results; marshalled if they come from a worker, and unmarshalled only where something differs;
 6. which files were open for writing when they were read (see :class:`fimscan.scan.writers.WriterCheck`).
 """
 
@@ -37,17 +39,23 @@ not read again if ``lstat(2)`` still gives that.
 """
 
 
-def answer_of(begun_ns: int, results: list[Packed | Raw], writable: list[Identity]) -> Answer:
-    """Build the answer of a worker."""
+def answer_of(begun_ns: int, results: Rows, writable: list[Identity]) -> Answer:
+    """Build the answer to a request."""
     states = [one for one in results if len(one) > 2]
     return (
         begun_ns,
         [one[-1] if len(one) > 2 else b"" for one in results],
         len(states),
         sum([one[_SIZE] for one in states if one[_FAST_DIGEST] is not None]),
-        marshal.dumps(results),
+        results,
         writable,
     )
+
+
+def marshalled(answer: Answer) -> Answer:
+    """The answer as a worker sends it."""
+    begun_ns, digests, states, count, rows, writable = answer
+    return begun_ns, digests, states, count, marshal.dumps(rows), writable
 
 
 def _renumbered(entry: Any, numbers: Mapping[int, int]) -> Any:
@@ -123,8 +131,7 @@ class Block:
 
     def renumber(self, numbers: Mapping[int, int]) -> None:
         """Replace ``stat(2)``'s device numbers by the recorded ones (:class:`fimscan.linux.filesystems.Numbers`)."""
-        rows = [_renumbered(row, numbers) for row in marshal.loads(self._rows)]  # noqa: S302 - from our own worker
-        self._rows = marshal.dumps(rows)
+        self._rows = [_renumbered(row, numbers) for row in self._results()]
         self._own = [(at, _renumbered(entry, numbers)) for at, entry in self._own]
         self.writable = [(numbers[dev], inode) for dev, inode in self.writable]
         for at, entry in enumerate(self._entries()):
@@ -150,7 +157,13 @@ class Block:
             yield to_unreadable(path, entry) if isinstance(entry, tuple) and len(entry) == 2 else entry
 
     def _entries(self) -> list[Any]:
-        entries: list[Any] = marshal.loads(self._rows)  # noqa: S302 - from our own worker
+        entries = self._results()
         for position, entry in self._own:
             entries.insert(position, entry)
         return entries
+
+    def _results(self) -> list[Any]:
+        if isinstance(self._rows, bytes):
+            results: list[Any] = marshal.loads(self._rows)  # noqa: S302 - from our own worker
+            return results
+        return [*self._rows]

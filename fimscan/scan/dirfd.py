@@ -77,7 +77,11 @@ def entries(fd: int) -> Iterator[tuple[bytes, bool]]:
     """List an open directory, in no order."""
     with os.scandir(fd) as found:
         for entry in found:
-            yield entry.name.encode(*_ENCODING), _is_directory(entry)
+            try:
+                is_directory = entry.is_dir(follow_symlinks=False)
+            except OSError:  # read from the inode where the file system has no d_type; the reader meets the error again
+                is_directory = False
+            yield entry.name.encode(*_ENCODING), is_directory
 
 
 def open_path(path: bytes) -> DirHandle:
@@ -167,10 +171,3 @@ def _reopen(held: int) -> int:
         return open_noatime(b".", _DIRECTORY_FLAGS, held)
     except PermissionError:  # looking up "." needs x permission, listing a directory does not
         return open_noatime(b"/proc/self/fd/%d" % held, _DIRECTORY_FLAGS & ~os.O_NOFOLLOW, None)
-
-
-def _is_directory(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=False)
-    except OSError:  # read from the inode where the file system has no d_type; the reader meets the error again
-        return False

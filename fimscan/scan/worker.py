@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fimscan.scan.attributes import Changed
-from fimscan.scan.block import Answer, answer_of
+from fimscan.scan.block import Answer, answer_of, marshalled
 from fimscan.scan.dirfd import Entries, lstat, open_below, open_path, step, visit
 from fimscan.scan.fast_path import read_ordinary
 from fimscan.scan.holes import HoleBudget
@@ -177,7 +177,7 @@ def main(channel_fd: str, heartbeat_fd: str, holes_fd: str, limits: str, known_f
             match marshal.loads(message):  # noqa: S302 - written by our own parent, a moment ago
                 case ("read", refused, tasks):
                     throttle.begin_request(refused)
-                    answer: Any = read_tasks(reader, list(map(_task_of, fds, tasks)))
+                    answer: Any = marshalled(read_tasks(reader, list(map(_task_of, fds, tasks))))
                 case question:
                     answer = _answer_question(channel, question, fds, heartbeat)
             for fd in fds:
