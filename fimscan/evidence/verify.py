@@ -153,7 +153,7 @@ def _check_chain(file: BinaryIO, members: dict[str, Member]) -> tuple[LedgerLine
     try:
         later = _later(file, members[CHECKPOINT]) if CHECKPOINT in members else ()
         sealed = _Sealed()
-        lines = chain((seen.through(_ledger(file, members[SCANS]))), later)
+        lines = chain(seen.through(_ledger(file, members[SCANS])), later)
         problems, more = _first(problems_of_lines(sealed.through(lines)))
     except _UNREADABLE as error:
         return seen.last, Check.of("chain", ok=False, detail=f"{SCANS} cannot be read as CSV: {error!r}")

@@ -67,7 +67,7 @@ class Pruner:
     """Removes rows in one transaction; :meth:`seal` then adapts the journal and adds the checkpoint.
 
     Args:
-        session: a transaction without checks of references (:meth:`fimscan.store.database.Database.begin`).
+        session: a transaction without checks of references (:meth:`fimscan.store.database.Database.begin_removal`).
         total: what the journal says of all rows.
     """
 

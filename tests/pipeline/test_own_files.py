@@ -21,7 +21,10 @@ def unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A unit that counts as fimscan's own."""
     directory = tmp_path / "units"
     directory.mkdir()
-    monkeypatch.setattr(own_files, "_PATTERNS", (f"{directory}/fimscan*",))
+    elsewhere = (pattern.replace("/etc/systemd/system", str(directory)) for pattern in own_files._PATTERNS)
+    monkeypatch.setattr(
+        own_files, "_PATTERNS", [pattern for pattern in elsewhere if pattern.startswith(str(directory))]
+    )
     monkeypatch.setattr(fimscan, "__path__", [str(tmp_path / "program")])
     (directory / "fimscan.service").write_text("one")
     return directory / "fimscan.service"
@@ -52,6 +55,16 @@ def test_a_changed_unit_is_reported_once(unit: Path, database: Database, tmp_pat
     unit.unlink()
     (cause,) = reported(database, tmp_path)
     assert cause.startswith("2 files changed") and "fimscan-x.timer" in cause
+
+
+def test_a_drop_in_belongs_to_its_unit(unit: Path, database: Database, tmp_path: Path) -> None:
+    """It says how the unit runs as much as the unit itself."""
+    reported(database, tmp_path)
+    drop_in = unit.with_name("fimscan.service.d") / "local.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text("[Service]\nExecStart=\n")
+    (cause,) = reported(database, tmp_path)
+    assert cause == f"1 file changed since the scan before: {drop_in}"
 
 
 def test_the_same_content_is_no_change(unit: Path, database: Database, tmp_path: Path) -> None:

@@ -19,9 +19,11 @@ from typing import Any, TypeAlias
 import fimscan
 
 _PATTERNS = (
-    "/etc/systemd/system/fimscan*",
-    "/usr/local/lib/systemd/system/fimscan*",
-    "/usr/lib/systemd/system/fimscan*",
+    *(
+        f"{directory}/{names}"
+        for directory in ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
+        for names in ("fimscan*", "fimscan*.d/*.conf")  # units and their drop-ins
+    ),
     "/etc/cron.d/fimscan*",
     "/etc/audit/rules.d/*fimscan.rules",
 )
