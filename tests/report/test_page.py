@@ -202,7 +202,7 @@ def test_what_comes_into_sight_when_a_row_closes_is_drawn(make: Make, show: Open
     page.set_viewport_size({"width": 1280, "height": 700})
     page.locator("#look-list .head").first.click()
     page.wait_for_selector("#look-list pre")
-    assert page.locator("#change-list .item").count() == 1  # the tab stop
+    page.wait_for_function("document.querySelectorAll('#change-list .item').length === 1")  # the tab stop
     page.locator("#look-list .head").first.click()
     page.wait_for_selector("#change-list [aria-posinset='12']")  # 12 rows are higher than what was in sight
 
