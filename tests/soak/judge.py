@@ -281,14 +281,15 @@ class Judge:
     def _is_recorded(self, fault: Fault, one: ControlFailure) -> bool:
         """Whether begin and end of an outage are within a scan interval of the truth.
 
-        Where fimscan could not look, also within the time in which it could not.
+        Where fimscan could not look, also within the time in which it could not. A clock that was set back shows no
+        later time than that of the last look before.
         """
         if one.end_ns is None:
             return False
         span = self._span(fault)
+        ended_ns = self._looked_ns(fault.end_ns) if fault.ahead_ns else fault.end_ns - self._tolerance_ns
         return (
-            span.first_ns <= one.start_ns <= self._noticed_ns(fault.start_ns)
-            and fault.end_ns - self._tolerance_ns <= one.end_ns <= span.last_ns
+            span.first_ns <= one.start_ns <= self._noticed_ns(fault.start_ns) and ended_ns <= one.end_ns <= span.last_ns
         )
 
     def outages_of_outputs(
