@@ -308,7 +308,11 @@ class Judge:
         late_ns = int(late_s * _S)
         for output, stored in messages.items():
             sent = [Waited(self._really_ns(one.made_ns), self._really_ns(one.done_ns)) for one in stored]
-            mine = [one for one in recorded if (one.kind, one.subject) == (ControlKind.OUTPUT, output)]
+            mine = [
+                replace(one, start_ns=self._really_ns(one.start_ns), end_ns=self._really_ns(one.end_ns or 0))
+                for one in recorded
+                if (one.kind, one.subject) == (ControlKind.OUTPUT, output)
+            ]
             for fault in self._faults:
                 if fault.name == "receivers down":
                     self._outage_of_output(output, fault, mine, sent, late_ns)
