@@ -466,6 +466,7 @@ class OutboxSettings(_Section):
     max_messages: int = Field(default=10_000, ge=10)
     max_size: Size = "64M"
     max_age: Interval = "30d"
+    late_after: Interval = "1h"
 
     @property
     def scan_wait_s(self) -> float:
@@ -481,6 +482,11 @@ class OutboxSettings(_Section):
     def max_age_s(self) -> float:
         """``max_age`` in seconds."""
         return float(interval_seconds(self.max_age) or 0)
+
+    @property
+    def late_after_s(self) -> float:
+        """``late_after`` in seconds."""
+        return float(interval_seconds(self.late_after) or 0)
 
 
 class SelftestSettings(_Section):

@@ -58,6 +58,17 @@ class StoreError(FimscanError):
     meaning = "database"
 
 
+class UnavailableError(StoreError):
+    """The database itself reported an error: its disk is full, it is locked, its server is gone.
+
+    Attributes:
+        failed_scan_file: where a scan can be noted that failed because of it, if that is known.
+    """
+
+    meaning = ""  # as for every other error of the database
+    failed_scan_file: str | None = None
+
+
 class VerificationError(FimscanError):
     """The bundle or the ledger does not verify."""
 

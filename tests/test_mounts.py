@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fimscan.linux.mounts import is_below_mount_that_may_hang, mount_of, parse_mounts
+from fimscan.linux.mounts import is_below_mount_that_may_hang, mount_of, parse_mounts, without_repeats
 
 
 def test_mounts_are_found_by_the_longest_and_latest_name() -> None:
@@ -44,6 +44,18 @@ def test_what_lies_behind_a_file_system_that_may_hang() -> None:
     behind = [is_below_mount_that_may_hang(mounts, path) for path in (b"/n/t/f", b"/n", b"/nt", b"/")]
     assert behind == [True, True, False, False]
     assert (mounts[3].root, mounts[3].options) == (b"/sub", b"rw,subvol=/sub")
+
+
+def test_a_directory_that_is_mounted_on_itself_is_no_mount() -> None:
+    """As systemd does for ReadWritePaths=. Another part of the same file system is one, and one on another device."""
+    mounts = parse_mounts(
+        b"27 1 254:0 / / rw - ext4 d rw\n40 27 254:0 /etc/own /etc/own rw - ext4 d rw\n"
+        b"41 27 254:0 /srv/x /etc/x rw - ext4 d rw\n42 41 254:0 /srv/x/y /etc/x/y rw - ext4 d rw\n"
+        b"43 27 254:1 /etc/z /etc/z rw - ext4 e rw\n44 27 254:0 / / ro - ext4 d rw\n"
+        b"45 27 254:0 /etc/x /etc/x rw - ext4 d rw\n"
+    )
+    # The last one shows what was there before another part was mounted: it hides that one.
+    assert [mount.id for mount in without_repeats(mounts)] == [27, 41, 43, 45]
 
 
 @given(st.binary(max_size=200))

@@ -94,8 +94,10 @@ def test_make_install_below_destdir_and_uninstall(tmp_path: Path, form: str) -> 
     assert (root / "usr/local/bin/fimscan").readlink() == Path("/opt/fimscan/bin/fimscan")
     unit = (root / "usr/local/lib/systemd/system/fimscan.service").read_text()
     check_units(unit, (root / "etc/cron.d/fimscan").read_text(), "/usr/local/bin/fimscan")
-    timer = (root / "usr/local/lib/systemd/system/fimscan-scan.timer").read_text()
-    assert timer.startswith("# systemd timer. Enable it: systemctl enable --now fimscan-scan.timer\n")
+    timer = (root / "usr/local/lib/systemd/system/fimscan.timer").read_text()
+    assert timer.startswith("# systemd timer. Enable it: systemctl enable --now fimscan.timer\n")
+    units = {path.name for path in (ROOT / "conf").iterdir() if path.suffix in (".service", ".timer")}
+    assert {path.name for path in (root / "usr/local/lib/systemd/system").iterdir()} == units
     for page in (ROOT / "docs/man").iterdir():
         assert (root / f"usr/local/share/man/man{page.suffix[1:]}" / page.name).read_text() == page.read_text()
     for file, word in (
@@ -104,7 +106,7 @@ def test_make_install_below_destdir_and_uninstall(tmp_path: Path, form: str) -> 
         ("fish/vendor_completions.d/fimscan.fish", "_FIMSCAN_COMPLETE=fish_complete"),
     ):
         assert word in (root / "usr/local/share" / file).read_text()
-    for directory in ("etc/fimscan", "var/lib/fimscan"):
+    for directory in ("etc/fimscan", "var/lib/fimscan", "etc/fimscan/selftest"):
         assert (root / directory).stat().st_mode & 0o7777 == 0o700
     database = root / "var/lib/fimscan/fimscan.db"
     database.write_text("kept")

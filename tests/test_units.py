@@ -13,15 +13,24 @@ from pathlib import Path
 import pytest
 
 from fimscan import errors
+from fimscan.pipeline.selftest.place import USUAL
 from fimscan.shipped import shipped_path
 
 CONF = Path(shipped_path("conf"))
-SERVICES = ("fimscan.service", "fimscan-scan.service", "fimscan-notify.service", "fimscan-failed@.service")
-UNITS = (*SERVICES, "fimscan-scan.timer")
+SCANNING = ("fimscan.service", "fimscan-scan.service", "fimscan-full-scan.service", "fimscan-selftest.service")
+SERVICES = (*SCANNING, "fimscan-notify.service", "fimscan-failed@.service")
+TIMERS = {
+    "fimscan.timer": "fimscan-scan.service",
+    "fimscan-full-scan.timer": "fimscan-full-scan.service",
+    "fimscan-selftest.timer": "fimscan-selftest.service",
+}
+UNITS = (*SERVICES, *TIMERS)
 # What systemd-analyze may give at most, in tenths; 0 is the strictest. A scan has to read everything.
 EXPOSURE = {
     "fimscan.service": 27,
     "fimscan-scan.service": 24,
+    "fimscan-full-scan.service": 24,
+    "fimscan-selftest.service": 24,
     "fimscan-notify.service": 16,
     "fimscan-failed@.service": 31,
 }
@@ -89,17 +98,40 @@ def test_programs_of_others_get_no_more_than_they_need(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-200:]
 
 
-@pytest.mark.parametrize("unit", ["fimscan.service", "fimscan-scan.service", "fimscan-notify.service"])
+@pytest.mark.parametrize("unit", [*SCANNING, "fimscan-notify.service"])
 def test_a_unit_that_fails_says_so(unit: str) -> None:
     """By mail, from a unit that does not depend on what failed."""
     assert "\nOnFailure=fimscan-failed@%N.service\n" in (CONF / unit).read_text()
     assert "[[output]]" not in keys("fimscan-failed@.service")["ExecStart"]
 
 
-@pytest.mark.parametrize("unit", ["fimscan.service", "fimscan-scan.service"])
+@pytest.mark.parametrize("unit", SCANNING)
 def test_the_sandbox_hides_nothing_from_a_scan(unit: str) -> None:
     """A file that the sandbox hides would be reported as removed, or not at all."""
     assert HIDES & set(keys(unit)) == set()
+
+
+def test_each_timer_starts_its_service() -> None:
+    """Not fimscan.service, which scans by its own schedule; what was missed is made up for, and hosts differ."""
+    assert {path.name for path in CONF.glob("*.timer")} == {*TIMERS}
+    for timer, service in TIMERS.items():
+        found = keys(timer)
+        assert found.get("Unit", timer.replace(".timer", ".service")) == service
+        assert (found["Persistent"], found["FixedRandomDelay"]) == ("true", "true")
+        assert "RandomizedDelaySec" in found and "\nConflicts=fimscan.service\n" in (CONF / timer).read_text()
+
+
+@pytest.mark.parametrize("unit", SCANNING[2:])
+def test_the_services_of_timers_have_the_same_sandbox(unit: str) -> None:
+    """A selftest may write to one more place."""
+    first, other = (dict(keys(one)) for one in ("fimscan-scan.service", unit))
+    for own in ("ExecStart", "SuccessExitStatus", "TimeoutStartSec"):
+        del first[own], other[own]
+    if unit == "fimscan-selftest.service":
+        assert other.pop("ReadWritePaths") == f"-{os.fsdecode(USUAL)}"
+        assert "\nReadWritePaths=/var/lib/fimscan\n" in (CONF / unit).read_text()
+        del first["ReadWritePaths"]
+    assert first == other
 
 
 def test_both_ways_to_scan_have_the_same_sandbox() -> None:
@@ -107,7 +139,7 @@ def test_both_ways_to_scan_have_the_same_sandbox() -> None:
     sandbox = re.compile(
         r"(Private|Protect|Restrict|NoNew|Lock|Memory|Keyring|Device|IPAddress|SystemCall|Capability|UMask)"
     )
-    service, scan = ({k: v for k, v in keys(unit).items() if sandbox.match(k)} for unit in SERVICES[:2])
+    service, scan = ({k: v for k, v in keys(unit).items() if sandbox.match(k)} for unit in SCANNING[:2])
     assert service.keys() == scan.keys()
     only = {k: set(service[k].split()) ^ set(scan[k].split()) for k in service if service[k] != scan[k]}
     assert only == {
@@ -123,6 +155,10 @@ def test_exit_codes_mean_the_same_to_systemd() -> None:
     stopped = {128 + signal.SIGINT, 128 + signal.SIGTERM}
     success = {int(code) for code in keys("fimscan-scan.service")["SuccessExitStatus"].split()}
     assert success == {*range(1, 8), errors.LockedError.exit_code, *stopped}
+    full, selftest = (keys(f"fimscan-{name}.service")["SuccessExitStatus"] for name in ("full-scan", "selftest"))
+    # A full scan or a selftest that did not run is not made up for soon.
+    assert set(map(int, full.split())) == success - {errors.LockedError.exit_code}
+    assert set(map(int, selftest.split())) == stopped
     assert (failures - stopped) & success == set()
     for unit in ("fimscan.service", "fimscan-notify.service"):
         assert {int(code) for code in keys(unit)["SuccessExitStatus"].split()} == stopped

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 
 import click
@@ -85,7 +85,9 @@ def scan(  # noqa: PLR0913  # one argument for each option
     """
     config = settings.config()
     source = audit_source(config, logs, disabled=no_audit)
-    with settings.database(create=True, adopt=adopt) as database:
+    with ExitStack() as opened:
+        with controls.noting_unopened():
+            database = opened.enter_context(settings.database(create=True, adopt=adopt))
         with _progress(database) as progress, controls.noting_failure(database, config.output):
             controls.before_scan(database)
             result = run_scan(database, config, source=source, trigger=trigger, full=full, on_progress=progress)

@@ -48,7 +48,9 @@ def schedule(settings: Settings, *, no_audit: bool) -> None:
 
     Example: fimscan --config /etc/fimscan/fimscan.toml schedule
     """
-    setup: _Setup | None = _open(settings)
+    setup: _Setup | None
+    with controls.noting_unopened():
+        setup = _open(settings)
     control, manager = Control(), ServiceManager.from_environment()
     control.install(hangup_stops=has_terminal())
     if (problem := zone_problem()) is not None:

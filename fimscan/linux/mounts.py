@@ -77,6 +77,31 @@ def own_mounts() -> tuple[Mount, ...]:
         return parse_mounts(file.read())
 
 
+def distinct_mounts() -> tuple[Mount, ...]:
+    """The mounts that this process sees, but for those that show what would be there without them."""
+    return without_repeats(own_mounts())
+
+
+def without_repeats(mounts: Sequence[Mount]) -> tuple[Mount, ...]:
+    """Leave out each mount of a directory on itself: its files are those that the mount around it has at that place.
+
+    systemd makes one for each ``ReadWritePaths=`` of a unit. The files there, and the audit rules for them, are the
+    same with and without it.
+    """
+    kept: list[Mount] = []
+    for mount in mounts:
+        around = mount_of(kept, mount.point)
+        if around is None or (around.dev, _root_at(around, mount.point)) != (mount.dev, mount.root):
+            kept.append(mount)
+    return tuple(kept)
+
+
+def _root_at(mount: Mount, path: bytes) -> bytes:
+    """Which part of the file system is at a path below a mount point."""
+    below = path[len(mount.point.rstrip(b"/")) :]
+    return (mount.root.rstrip(b"/") + below).rstrip(b"/") or b"/"
+
+
 class MountTables:
     """The mounts that processes see, read once for each mount namespace: a user can have 100,000 of them in one."""
 

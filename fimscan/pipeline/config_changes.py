@@ -21,7 +21,7 @@ _POLICIES = ("attributes", "append-only", "full")  # weakest first
 _SWITCHES = ("audit.enabled", "scan.cross_mounts", "live.enabled", "witness.fanotify")
 _SEVERITIES = ("low", "medium", "high", "critical")
 _OWN_CHANGES = ("allow", "warn", "refuse")  # weakest first
-_INTERVALS = ("schedule.scan", "schedule.full", "schedule.audit", "schedule.selftest")
+_INTERVALS = ("schedule.scan", "schedule.full", "schedule.audit", "schedule.selftest", "outbox.late_after")
 # Timeouts after which a file counts as unreadable: a shorter one weakens monitoring.
 _TIMEOUTS = ("scan.file_timeout", "scan.stall_timeout")
 

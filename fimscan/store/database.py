@@ -27,7 +27,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
-from fimscan.errors import InterruptedScanError, LockedError, StoreError
+from fimscan.errors import InterruptedScanError, LockedError, StoreError, UnavailableError
 from fimscan.linux.host import record_id, recorded_id
 from fimscan.model import HostIdentity, IdSource
 from fimscan.passwords import without_password
@@ -46,6 +46,7 @@ _BUSY = "another fimscan scan is running on this database; wait until it has fin
 # The advisory lock on PostgreSQL has two numbers: "fims", and the host's. So hosts can scan at the same time.
 _LOCK_CLASS = 0x66696D73
 _OUTBOX_LOCK = ".outbox-lock"
+_FAILED_SCAN = ".failed-scan"
 _OUTBOX_LOCK_CLASS = 0x66696D6F
 _TRY_LOCK = text("SELECT pg_try_advisory_lock(:class, :host)")
 _UNLOCK = text("SELECT pg_advisory_unlock(:class, :host)")
@@ -97,7 +98,9 @@ class Database:
                 _bring_up_to_date(self.engine, None if self._read_only else self._writer, self.url)
                 self._schema_version = _schema_version(self.engine)
                 self.host_id = self._find_host(add=writing, adopt=adopt)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, UnavailableError):
+                error.failed_scan_file = self.failed_scan_file
             self.engine.dispose()
             raise
 
@@ -125,10 +128,10 @@ class Database:
     def own_files(self) -> tuple[bytes, ...]:
         """The files that belong to the database itself, which are never monitored."""
         if self.file is None:
-            beside = (file for file in (self.head_file, self.id_file) if file is not None)
+            beside = (file for file in (self.head_file, self.id_file, self.failed_scan_file) if file is not None)
             return tuple(dict.fromkeys(os.fsencode(path) for file in beside for path in (os.path.realpath(file), file)))
         # SQLite's own files are beside the target of a link, fimscan's beside the link.
-        suffixes = ("", "-wal", "-shm", "-journal", ".lock", ".head", ".host-id", _OUTBOX_LOCK)
+        suffixes = ("", "-wal", "-shm", "-journal", ".lock", ".head", ".host-id", _FAILED_SCAN, _OUTBOX_LOCK)
         paths = dict.fromkeys((os.path.realpath(self.file), self.file))
         own = (os.fsencode(path + suffix) for path in paths for suffix in suffixes)
         return (*own, *files_of(contents_file(self.file)))
@@ -294,6 +297,13 @@ class Database:
         return None if self._directory is None else os.path.join(self._directory, "host-id")
 
     @property
+    def failed_scan_file(self) -> str | None:
+        """Where a scan is noted that failed and could not be stored (:mod:`fimscan.store.failed_scan`)."""
+        if self.file is not None:
+            return self.file + _FAILED_SCAN
+        return None if self._directory is None else os.path.join(self._directory, self._server_key + _FAILED_SCAN)
+
+    @property
     def _server_key(self) -> str:
         shown = f"{_name(self.url)} {self.identity.id or self.host}"
         return "server-" + hashlib.sha256(shown.encode("utf-8", "surrogateescape")).hexdigest()[:16]
@@ -429,7 +439,7 @@ def store_errors(url: URL) -> Iterator[None]:
     except (DBAPIError, sqlite3.Error) as error:
         if (stopped := InterruptedScanError.behind(error)) is not None:
             raise stopped from error
-        raise StoreError(_explain(str(getattr(error, "orig", error)), url)) from error
+        raise UnavailableError(_explain(str(getattr(error, "orig", error)), url)) from error
     except SQLAlchemyError as error:
         raise StoreError(f"database {_name(url)}: {error}") from error
 

@@ -6,11 +6,15 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fimscan.model import ControlKind
+from fimscan.store import controls
+from fimscan.store.database import Database
 from tests.conftest import Cli
 from tests.crash.ground import Ground
 
@@ -65,6 +69,26 @@ def test_a_full_disk_at_any_moment(cli: Cli, disk: Path) -> None:
     ground.check_database(disk / "fim.db")
     object.__setattr__(cli, "root", disk)  # where the database is
     ground.check_changes()
+
+
+def test_a_scan_that_a_full_disk_prevented_is_told_afterwards(cli: Cli, disk: Path) -> None:
+    """Once, with start, end and cause: also if the disk was full between two scans only, as with cron."""
+    cli.scan()
+    began_ns = time.time_ns()
+    fill(disk, 0)
+    assert "no space left" in said(cli("scan", "--no-audit", code=24))
+    failed_ns = time.time_ns()
+    cli("scan", "--no-audit", code=24)
+    (disk / "filler").unlink()
+    done = cli("scan", "--no-audit", "--strict", code=8)
+    (line,) = [line for line in done.stdout.splitlines() if "Control failed" in line]
+    assert "for a while (scan)" in line and "no space left" in line
+    assert cli("scan", "--no-audit", "--strict", code=0).stdout == ""
+    database = Database(f"sqlite:///{disk}/fim.db", host=os.uname().nodename, create=False)
+    with database.read() as session:
+        (failure,) = [one for one in controls.between(session, 0, time.time_ns()) if one.kind is ControlKind.SCAN]
+    database.close()
+    assert began_ns < failure.start_ns < failed_ns < (failure.end_ns or 0)
 
 
 def test_a_file_system_that_is_mounted_read_only(cli: Cli, disk: Path) -> None:

@@ -363,6 +363,12 @@ def test_an_output_that_fails_for_long_is_a_failed_control(host: Host) -> None:
     made_ns = host.stored(MessageState.WAITING)[0].made_ns - 7200 * 10**9
     with host.database.begin() as session:
         session.execute(sql("UPDATE outbox SET made_ns = made_ns - 7200000000000"))
+    outputs = host.extra
+    host.extra = outputs + '[outbox]\nlate_after = "3h"\n'
+    deliver_after_scan(host.database, host.config)
+    with record.report_once(host.database, host.config.output) as report:
+        assert not report.has_failed  # not yet late, as this administrator sees it
+    host.extra = outputs
     deliver_after_scan(host.database, host.config)
     with record.report_once(host.database, host.config.output) as report:
         (failure,) = report.began

@@ -12,6 +12,7 @@ import time
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,7 +34,7 @@ from fimscan.model import (
 from fimscan.pipeline import run_scan
 from fimscan.pipeline.controls import evaluate
 from fimscan.pipeline.outputs.messages import make_messages
-from fimscan.pipeline.selftest import judge
+from fimscan.pipeline.selftest import judge, place
 from fimscan.pipeline.selftest.canary import canary
 from fimscan.pipeline.selftest.place import place_for
 from fimscan.pipeline.selftest.run import run_selftest
@@ -151,6 +152,32 @@ def test_a_place_that_is_no_good_is_said(tmp_path: Path) -> None:
     assert found == os.fsencode(inside / "canary")
     none, problem = place_for(plan(f'[[watch]]\npath = "{inside}/f"\n'), [])
     assert none is None and "[selftest] path" in problem
+
+
+def test_a_sandbox_that_lets_nothing_be_written_is_told_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory that the units may write to is found by itself; without it, one line has the command."""
+    etc, usual = tmp_path / "etc", tmp_path / "etc/selftest"
+    usual.mkdir(parents=True, mode=0o700)
+    monkeypatch.setattr(place, "USUAL", os.fsencode(usual))
+    real = os.statvfs
+    writable = {os.fsencode(usual)}
+
+    def sandboxed(path: bytes) -> object:
+        return real(path) if path in writable else SimpleNamespace(f_flag=os.ST_RDONLY)
+
+    monkeypatch.setattr(os, "statvfs", sandboxed)
+    watch = f'[[watch]]\npath = "{etc}"\n'
+    found, _ = place_for(plan(watch), [])
+    assert found is not None and os.path.dirname(found) == os.fsencode(usual)
+    none, problem = place_for(plan(f'{watch}[selftest]\npath = "{etc}"\n'), [])
+    assert none is None and f"{etc} is read-only" in problem and f"ReadWritePaths={etc}" in problem
+    usual.rmdir()
+    none, problem = place_for(plan(watch), [])
+    assert none is None and f"mkdir -m 0700 {usual}" in problem
+    none, problem = place_for(plan(f'[[watch]]\npath = "{tmp_path}"\nexclude = ["etc"]\n'), [])
+    assert none is None and "mkdir" not in problem and "ReadWritePaths=" in problem and "[selftest] path" in problem
 
 
 # --------------------------------------------------------------------------------------------------------------------

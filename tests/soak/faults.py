@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from demo import auditd
 from demo.auditd import Daemon
 from tests.lab.ground import Installation, load_rules
 from tests.soak.crew import Crew
-from tests.soak.receivers import Receivers
+from tests.soak.receivers import LATE_S, STEADY, Receivers
 from tests.soak.service import Service
 from tests.soak.truth import Truth
 
@@ -107,9 +108,20 @@ class Faults:
 
     @contextmanager
     def receivers_down(self) -> Iterator[None]:
-        """No receiver can be reached."""
+        """No receiver can be reached, at least until messages to them were late, and a scan could see it."""
         with self.truth.fault("receivers down"), self.receivers.down():
             yield
+            for output in STEADY:
+                self.service.wait(partial(self._is_late, output))
+            self.service.wait_for_scan()
+
+    def _is_late(self, output: str) -> bool:
+        """Whether the oldest message to an output has waited for too long."""
+        query = "SELECT min(made_ns) FROM outbox WHERE output = ? AND state = 'waiting'"
+        database = f"file:{self.installation.root}/fimscan.db?mode=ro"
+        with closing(sqlite3.connect(database, uri=True, timeout=_PATIENCE_S)) as connection:
+            (made_ns,) = connection.execute(query, (output,)).fetchone()
+        return made_ns is not None and time.time_ns() - made_ns > LATE_S * 10**9
 
     @contextmanager
     def asleep(self) -> Iterator[None]:

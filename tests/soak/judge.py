@@ -107,6 +107,14 @@ class Span:
     last_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """When a message was made, and when its receiver had it."""
+
+    made_ns: int
+    done_ns: int
+
+
 class Judge:
     """Judges one soak.
 
@@ -273,15 +281,77 @@ class Judge:
     def _is_recorded(self, fault: Fault, one: ControlFailure) -> bool:
         """Whether begin and end of an outage are within a scan interval of the truth.
 
-        Where fimscan could not look, also within the time in which it could not.
+        Where fimscan could not look, also within the time in which it could not. A clock that was set back shows no
+        later time than that of the last look before.
         """
         if one.end_ns is None:
             return False
         span = self._span(fault)
+        ended_ns = self._looked_ns(fault.end_ns) if fault.ahead_ns else fault.end_ns - self._tolerance_ns
         return (
-            span.first_ns <= one.start_ns <= self._noticed_ns(fault.start_ns)
-            and fault.end_ns - self._tolerance_ns <= one.end_ns <= span.last_ns
+            span.first_ns <= one.start_ns <= self._noticed_ns(fault.start_ns) and ended_ns <= one.end_ns <= span.last_ns
         )
+
+    def outages_of_outputs(
+        self, recorded: Sequence[ControlFailure], messages: Mapping[str, Sequence[Waited]], late_s: float
+    ) -> None:
+        """Judge the recorded failures of outputs.
+
+        An output has failed once if its receiver was down until a message was late, and a scan was run after that:
+        from the making of the oldest message that waited, until those that waited were delivered.
+
+        Args:
+            recorded: failures of all controls.
+            messages: by output, all of its messages.
+            late_s: how long a message may wait.
+        """
+        late_ns = int(late_s * _S)
+        for output, stored in messages.items():
+            sent = [Waited(self._really_ns(one.made_ns), self._really_ns(one.done_ns)) for one in stored]
+            mine = [
+                replace(one, start_ns=self._really_ns(one.start_ns), end_ns=self._really_ns(one.end_ns or 0))
+                for one in recorded
+                if (one.kind, one.subject) == (ControlKind.OUTPUT, output)
+            ]
+            for fault in self._faults:
+                if fault.name == "receivers down":
+                    self._outage_of_output(output, fault, mine, sent, late_ns)
+            for one in mine:
+                self._late_message(one, sent, late_ns)
+
+    def _really_ns(self, time_ns: int) -> int:
+        """When it was at a time that a clock showed which was ahead."""
+        for fault in self._faults:
+            if fault.ahead_ns and fault.start_ns <= time_ns - fault.ahead_ns <= fault.end_ns + _SLACK_NS:
+                return time_ns - fault.ahead_ns
+        return time_ns
+
+    def _outage_of_output(
+        self, output: str, fault: Fault, recorded: Sequence[ControlFailure], sent: Sequence[Waited], late_ns: int
+    ) -> None:
+        held = [one for one in sent if one.made_ns <= fault.end_ns < one.done_ns]
+        oldest_ns = min((one.made_ns for one in held), default=fault.end_ns)
+        if not any(oldest_ns + late_ns < begun_ns and end_ns < fault.end_ns for begun_ns, end_ns in self._scans):
+            return  # nobody could know it
+        first_ns = min(one.made_ns for one in sent if one.done_ns >= self._span(fault).first_ns)
+        end_ns, last_ns = fault.end_ns - self._tolerance_ns, self._noticed_ns(max(one.done_ns for one in held))
+        self.judgement.outages += 1
+        if any(first_ns <= one.start_ns <= oldest_ns and end_ns <= (one.end_ns or 0) <= last_ns for one in recorded):
+            self.judgement.outages_recorded += 1
+            return
+        shown = [f"{one.start_ns / _S:.2f}-{(one.end_ns or 0) / _S:.2f}" for one in recorded]
+        wanted = f"from {first_ns / _S:.2f} to {oldest_ns / _S:.2f}, until {end_ns / _S:.2f} to {last_ns / _S:.2f}"
+        self.judgement.problems.append(f"not recorded: {fault.name}: {output} {wanted}; recorded: {shown}")
+
+    def _late_message(self, failure: ControlFailure, sent: Sequence[Waited], late_ns: int) -> None:
+        """Judge whether the message with which a failure of an output began was late."""
+        clock = [span for span in self._blind if span.fault.ahead_ns]
+        if any(span.first_ns <= (failure.end_ns or 0) and failure.start_ns <= span.last_ns for span in clock):
+            return
+        waited = [one.done_ns - one.made_ns for one in sent if one.made_ns == failure.start_ns]
+        if max(waited, default=0) <= late_ns:
+            self.judgement.false_alarms += 1
+            self.judgement.problems.append(f"an alarm although no message was late: {failure}")
 
     # ----------------------------------------------------------------------------------------------------------------
     # Messages

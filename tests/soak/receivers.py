@@ -17,7 +17,14 @@ from typing import Any
 _ID = re.compile(rb'\[fimscan@\d+ id="([0-9a-f-]+)"')
 _QUIET_S = 0.5
 
+#: How long a message may wait: so short that the outages of a soak are long.
+LATE_S = 3
+#: The outputs whose receivers fail only when they are down.
+STEADY = ("file", "log")
+
 OUTPUTS = """\
+[outbox]
+late_after = "{late}s"
 [[output]]
 name = "hook"
 type = "webhook"
@@ -62,7 +69,7 @@ class Receivers:
     def configuration(self) -> str:
         """The sections of the configuration."""
         url = f"http://127.0.0.1:{self._port}/hook"
-        return OUTPUTS.format(url=url, file=self._file, socket=self._socket_path)
+        return OUTPUTS.format(late=LATE_S, url=url, file=self._file, socket=self._socket_path)
 
     def start(self) -> None:
         """Take messages."""

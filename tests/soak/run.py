@@ -26,8 +26,8 @@ from tests.lab.runner import Ground
 from tests.lab.volume import volume
 from tests.soak.crew import Crew
 from tests.soak.faults import Faults, set_clock
-from tests.soak.judge import Judge, Judgement
-from tests.soak.receivers import Receivers
+from tests.soak.judge import Judge, Judgement, Waited
+from tests.soak.receivers import LATE_S, STEADY, Receivers
 from tests.soak.service import Service, Size
 from tests.soak.truth import Truth
 
@@ -213,15 +213,21 @@ def _judge(faults: Faults, pace: Pace) -> Judgement:
             scans = [(one.started_ns, one.finished_ns or 0) for one in scan_store.all_scans(session) if _is_whole(one)]
             failures = control_store.between(session, 0, time.time_ns() + 10 * 3600 * 10**9)
             table = schema.outbox
-            rows = session.execute(select(table.c.output, table.c.message, table.c.state)).all()
+            rows = session.execute(
+                select(table.c.output, table.c.message, table.c.state, table.c.made_ns, table.c.done_ns)
+            ).all()
     finally:
         database.close()
     made: dict[str, dict[str, str]] = {name: {} for name in received}
-    for output, message, state in rows:
+    waited: dict[str, list[Waited]] = {name: [] for name in received}
+    for output, message, state, made_ns, done_ns in rows:
         made[output][message] = state
+        waited[output].append(Waited(made_ns, done_ns or time.time_ns()))
     judge = Judge(faults.truth.faults, pace.interval_s, scans)
     judge.changes(faults.truth.changes, findings)
     judge.outages(failures)
+    # The web server also fails by itself, at any time.
+    judge.outages_of_outputs(failures, {name: waited[name] for name in STEADY}, LATE_S)
     judge.messages(made, received, receivers.documents, {row.change.id for row in findings})
     said = installation.run("verify", "--db", codes=_ANY).stdout.decode()
     judge.judgement.problems += [line for line in said.splitlines() if "FAIL" in line]

@@ -45,7 +45,7 @@ def long(faults: Faults) -> Size:
         time.sleep(3)
     faults.rotate()
     service.wait_for_scan()
-    with faults.disk_full(), faults.receivers_down():
+    with faults.receivers_down(), faults.disk_full():
         time.sleep(12)
     service.wait_for_scan()
     with faults.rules_removed():
@@ -76,7 +76,6 @@ def long(faults: Faults) -> Size:
         service.wait_for_scan()
     faults.reloaded(*reversed(_SLOWER))
     with faults.receivers_down():
-        time.sleep(5)
         service.send(signal.SIGHUP)
     return begin
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fimscan.model import Attribution, ControlFailure, ControlKind, Coverage, Finding, Gap, GapReason, Reason, Verdict
-from tests.soak.judge import Judge, Judgement
+from tests.soak.judge import Judge, Judgement, Waited
 from tests.soak.truth import Fault, Made
 from tests.support import SECOND, actor, change, changed_state, state
 
@@ -110,6 +110,45 @@ def outage(start: int, end: int) -> ControlFailure:
         detected_ns=end * SECOND,
         cause="its audit rules were removed",
     )
+
+
+DOWN = Fault(name="receivers down", start_ns=1490 * SECOND, end_ns=1510 * SECOND)
+HELD, QUICK = Waited(1492 * SECOND, 1520 * SECOND), Waited(1480 * SECOND, 1481 * SECOND)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "recorded"),
+    [
+        (1492, 1520, 1),
+        (1492, 1524, 1),
+        (1491, 1520, 0),
+        (1493, 1520, 0),
+        (1492, 1500, 0),
+        (1492, 1540, 0),
+        (1492, 0, 0),
+    ],
+)
+def test_an_output_failed_from_its_oldest_message_until_all_are_delivered(start: int, end: int, recorded: int) -> None:
+    """It is judged if a scan could know it: one that ran after a message was late, while the receiver was down."""
+    failure = replace(outage(start, end), kind=ControlKind.OUTPUT, subject="log", end_ns=end * SECOND or None)
+    judge = Judge([DOWN], 5, [(1498 * SECOND, 1499 * SECOND)])
+    judge.outages_of_outputs([failure], {"log": [QUICK, HELD]}, 3)
+    assert (judge.judgement.outages, judge.judgement.outages_recorded) == (1, recorded)
+    assert judge.judgement.is_right == bool(recorded)
+    ahead = Fault(name="clock set", start_ns=1400 * SECOND, end_ns=1420 * SECOND, ahead_ns=3600 * SECOND)
+    judge = Judge([ahead, DOWN], 5, [(1498 * SECOND, 1499 * SECOND)])
+    judge.outages_of_outputs([], {"log": [Waited(1399 * SECOND, 5001 * SECOND)]}, 3)
+    assert judge.judgement.outages == 0
+    judge = Judge([DOWN], 5, [(1488 * SECOND, 1489 * SECOND)])
+    judge.outages_of_outputs([], {"log": [QUICK, HELD]}, 3)
+    assert judge.judgement.outages == 0
+
+
+def test_an_output_that_fails_although_nothing_is_late_is_a_false_alarm() -> None:
+    failure = replace(outage(1480, 1490), kind=ControlKind.OUTPUT, subject="log")
+    judge = Judge([], 5, SCANS)
+    judge.outages_of_outputs([failure], {"log": [QUICK]}, 3)
+    assert judge.judgement.false_alarms == 1
 
 
 def told(states: dict[str, str], received: list[str], documents: list[dict[str, Any]]) -> Judgement:

@@ -31,8 +31,6 @@ from fimscan.pipeline.controls.facts import AuditFacts, ScanFacts, Space, Undeli
 CLOCK_STEP_NS = 10 * 10**9
 #: Files that could not be read for longer than this are a failed control.
 UNREAD_NS = 24 * 3600 * 10**9
-#: A message that waits for longer is one that cannot be delivered.
-UNDELIVERED_NS = 3600 * 10**9
 _LATE_FACTOR = 2  # a scan is late if more than this many intervals passed since the last one
 _LEAST_FREE = 1 << 30
 _LEAST_SHARE = 20  # of a small file system, less than a twentieth
@@ -415,11 +413,11 @@ def disk_symptoms(spaces: Iterable[Space], known: Iterable[ControlFailure], now_
         yield Symptom(kind=ControlKind.DISK, subject=space.path, start_ns=now_ns, cause=cause)
 
 
-def output_symptoms(outputs: Mapping[str, Undelivered], now_ns: int) -> Iterator[Symptom]:
-    """Outputs whose messages wait for long, or were given up since more waited than [outbox] allows."""
+def output_symptoms(outputs: Mapping[str, Undelivered], late_ns: int, now_ns: int) -> Iterator[Symptom]:
+    """Outputs whose messages wait for longer than ``late_ns``, or were given up at a limit of [outbox]."""
     for name, found in outputs.items():
         given_up = found.given_up and f"{_messages(found.given_up)} given up"
-        if not given_up and now_ns - found.since_ns <= UNDELIVERED_NS:
+        if not given_up and now_ns - found.since_ns <= late_ns:
             continue
         what = [*([given_up] if given_up else []), f"{_messages(found.waiting)} waiting"]
         cause = f"{', '.join(what)}: {found.answer or 'none was tried (does a fimscan run that delivers?)'}"

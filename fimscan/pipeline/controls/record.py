@@ -12,14 +12,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from fimscan.config import Config, Output
-from fimscan.errors import FimscanError, InterruptedScanError, LockedError, StoreError
+from fimscan.errors import FimscanError, InterruptedScanError, LockedError, StoreError, UnavailableError
 from fimscan.model import ControlFailure, ControlKind, ControlReport, Selftest, Symptom
 from fimscan.pipeline.audit.reading import AuditSource
 from fimscan.pipeline.controls import evaluate, observe, own_files
 from fimscan.pipeline.result import ScanResult
 from fimscan.store import controls as control_store
+from fimscan.store import failed_scan, journal, known_head
 from fimscan.store import hosts as host_store
-from fimscan.store import journal, known_head
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from fimscan.store.session import Session
@@ -100,10 +100,12 @@ def after_scan(database: Database, config: Config, source: AuditSource | None, r
         *evaluate.unread_symptoms(observe.unread_files(config, result.diff.unreadable), now_ns),
         *evaluate.disk_symptoms(observe.spaces(database, config, source), known, now_ns),
         *evaluate.weaker_symptoms(result.diff.reconfigurations, now_ns),
-        *evaluate.output_symptoms(undelivered, now_ns),
+        *evaluate.output_symptoms(undelivered, _late_ns(config), now_ns),
         *evaluate.program_symptoms(changed, now_ns),
+        *_unstored(database, now_ns),
     ]
     _store(database, symptoms, _OF_SCANS)
+    _forget_unstored(database)
     if differing:
         with database.begin() as session:
             host_store.add_inventory(session, own_files.dump(files))
@@ -137,7 +139,7 @@ def after_delivery(database: Database, config: Config) -> None:
     """Evaluate the outputs after messages were delivered, or could not be."""
     with database.read() as session:
         undelivered = observe.undelivered(session, config)
-    _store(database, evaluate.output_symptoms(undelivered, time.time_ns()), {ControlKind.OUTPUT})
+    _store(database, evaluate.output_symptoms(undelivered, _late_ns(config), time.time_ns()), {ControlKind.OUTPUT})
 
 
 @contextmanager
@@ -145,16 +147,50 @@ def noting_failure(database: Database, outputs: Sequence[Output] = ()) -> Iterat
     """Store that a scan failed, if the block raises an error, with messages to ``outputs``.
 
     It failed from its begin on: an error may come late, such as that of a database that stays locked. On this host the
-    error itself is the report.
+    error itself is the report. What cannot be stored, because the disk is full, is noted for the scan that can.
     """
     begun_ns = time.time_ns()
     try:
         yield
     except FimscanError as error:
         if not _is_stopped(error):
-            with suppress(FimscanError):
+            try:
                 _store(database, [evaluate.failed_scan(str(error), begun_ns)], (), told=True, outputs=outputs)
+            except FimscanError:
+                _note_failed(database.failed_scan_file, begun_ns, error)
         raise
+
+
+@contextmanager
+def noting_unopened() -> Iterator[None]:
+    """Note that a scan failed, if the block cannot open the database."""
+    begun_ns = time.time_ns()
+    try:
+        yield
+    except UnavailableError as error:
+        _note_failed(error.failed_scan_file, begun_ns, error)
+        raise
+
+
+def _note_failed(path: str | None, begun_ns: int, error: FimscanError) -> None:
+    if path is not None:
+        failed_scan.note(path, failed_scan.FailedScan(began_ns=begun_ns, error=str(error)))
+
+
+def _unstored(database: Database, now_ns: int) -> Iterator[Symptom]:
+    path = database.failed_scan_file
+    if path is not None and (found := failed_scan.noted(path)) is not None:
+        yield replace(evaluate.failed_scan(found.error, min(found.began_ns, now_ns)), end_ns=now_ns)
+
+
+def _forget_unstored(database: Database) -> None:
+    if database.failed_scan_file is not None:
+        with suppress(OSError):
+            failed_scan.forget(database.failed_scan_file)
+
+
+def _late_ns(config: Config) -> int:
+    return int(config.outbox.late_after_s * 10**9)
 
 
 def _is_stopped(error: FimscanError) -> bool:

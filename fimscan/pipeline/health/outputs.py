@@ -14,7 +14,6 @@ from fimscan.report.words import plural
 from fimscan.store import outbox
 from fimscan.store.database import Database
 
-_LATE_NS = 3600 * 10**9
 _GIVEN_UP_NS = 7 * 86400 * 10**9
 _LISTED = 1000
 
@@ -25,7 +24,7 @@ def output_checks(config: Config, database: Database) -> Iterator[Check]:
         remedy = "add an [[output]]: conf/outputs.toml and fimscan.toml(5) have examples"
         yield note("outputs", "nothing is sent: 'fimscan scan' only prints what it found", remedy)
         return
-    now_ns = time.time_ns()
+    now_ns, late_ns = time.time_ns(), int(config.outbox.late_after_s * 10**9)
     with database.read() as session:
         waiting = outbox.listing(session, _LISTED, MessageState.WAITING, MessageState.SCAN)
         given_up = [
@@ -42,7 +41,7 @@ def output_checks(config: Config, database: Database) -> Iterator[Check]:
         if lost:
             detail = f"{output.name}: {plural(lost, 'message')} given up in the last seven days"
             yield warning("outputs", detail, commented("fimscan diff", "the changes are in the database"))
-        elif mine and now_ns - mine[-1].made_ns > _LATE_NS:
+        elif mine and now_ns - mine[-1].made_ns > late_ns:
             answer = next((show(one.answer) for one in mine if one.answer), "not tried yet")
             since = minute_text(mine[-1].made_ns)
             detail = f"{output.name}: {plural(len(mine), 'message')} waiting since {since}: {answer}"

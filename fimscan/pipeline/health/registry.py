@@ -46,7 +46,7 @@ OF_DOCTOR = (
     CheckKind(
         "outputs.delivery",
         "outputs",
-        "whether messages of `[[output]]` are delivered, wait for over an hour, or were given up",
+        "whether messages of `[[output]]` are delivered, wait for longer than `[outbox] late_after`, or were given up",
     ),
     CheckKind(
         "controls.failed", "controls", "controls that are failed, as the last scan or reading of the log saw them"

@@ -17,7 +17,7 @@ from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 
 _NAME = "started by"
-_UNITS = ("fimscan.service", "fimscan-scan.timer")
+_UNITS = ("fimscan.service", "fimscan.timer")
 _UNIT_DIRECTORIES = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
 _WANTS = "/etc/systemd/system/*.wants"
 _CRON_FILES = (

@@ -394,7 +394,7 @@ class Notifier:
         """Store now and then whether the outputs work."""
         if time.monotonic() >= self._evaluate_at:
             after_delivery(self._database, self._config)
-            self._evaluate_at = time.monotonic() + _EVALUATE_S
+            self._evaluate_at = time.monotonic() + min(_EVALUATE_S, self._config.outbox.late_after_s)
 
     def _deliver(self) -> list[str]:
         """Deliver; return what to say. That another process has the lock is told once, if it has it for long."""

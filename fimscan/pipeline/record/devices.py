@@ -12,7 +12,7 @@ from functools import partial
 
 from fimscan.linux import filesystems
 from fimscan.linux.filesystems import OVERLAY, SUBVOLUMES, Devices, Numbers, Root, nearest
-from fimscan.linux.mounts import Mount, is_in_memory, mount_of, own_mounts, path_may_hang
+from fimscan.linux.mounts import Mount, distinct_mounts, is_in_memory, mount_of, path_may_hang
 from fimscan.model import FileKind, FileState, Holder, device_text
 from fimscan.paths import is_within
 from fimscan.report.display import show
@@ -63,7 +63,7 @@ class Survey:
 
     def _decide(self) -> None:
         """Probe the file systems and give each its recorded number."""
-        self._mounts = own_mounts()
+        self._mounts = distinct_mounts()
         points = filesystems.monitored_among((mount.point for mount in self._mounts), self._watched)
         known = filesystems.monitored_among((root.path for root in self._previous.roots), self._watched)
         asked = [path for path in self._watched if not path_may_hang(os.path.dirname(path))]
@@ -205,7 +205,7 @@ class Survey:
 
     def is_outdated(self) -> bool:
         """Whether something was mounted or unmounted since."""
-        return own_mounts() != self._mounts
+        return distinct_mounts() != self._mounts
 
     # ----------------------------------------------------------------------------------------------------------------
 

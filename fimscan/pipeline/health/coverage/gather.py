@@ -14,7 +14,7 @@ from itertools import accumulate, islice, pairwise, repeat
 from fimscan import audit
 from fimscan.config import Config
 from fimscan.errors import InputError
-from fimscan.linux.mounts import Mount, is_below_mount_that_may_hang, parse_mounts
+from fimscan.linux.mounts import Mount, is_below_mount_that_may_hang, parse_mounts, without_repeats
 from fimscan.model import AuditNotice, AuditObservation, FileKind, NoticeKind, ScanStatus
 from fimscan.pipeline.health.coverage.facts import BootRules, Daemon, Facts, LogFile, Watched
 from fimscan.store import audit as audit_store
@@ -45,7 +45,7 @@ def gather(
     pid = answer.status.get("pid", 0)
     daemon = _daemon(pid) if pid else None
     previous = _previous(database, now_ns)
-    mounts = parse_mounts(_read("/proc/self/mountinfo"))
+    mounts = without_repeats(parse_mounts(_read("/proc/self/mountinfo")))
     return Facts(
         now_ns=now_ns,
         kernel=answer,
