@@ -56,6 +56,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             if nodeid.startswith("tests/store/test_postgresql.py"):
                 return "postgresql"  # there is one database
+            if nodeid.startswith("tests/test_systemd.py"):
+                return "systemd"  # two machines would share a control group, and so their units
             return "audit" if nodeid.startswith(USE_AUDIT) else nodeid
 
     return Scheduling(config, log)

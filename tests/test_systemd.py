@@ -237,6 +237,7 @@ def test_the_timers_start_scans_and_end_with_the_service(machine: Machine) -> No
     """What changed is no failure of the unit; the three timers wait; the service takes their place."""
     names = ("fimscan.timer", "fimscan-full-scan.timer", "fimscan-selftest.timer")
     machine.run("systemctl", "enable", "--now", *names)
+    (machine.root / "etc/fimscan/fimscan.toml").write_text(CONFIG)
     listed = machine.run("systemctl", "list-timers", "--no-pager")
     assert all(name in listed for name in names)
     machine.run("fimscan", "scan", code=None)
@@ -253,6 +254,7 @@ def test_the_timers_start_scans_and_end_with_the_service(machine: Machine) -> No
 
 def test_a_group_that_may_read_the_database_keeps_it(machine: Machine) -> None:
     """As docs/how-to/install.md says. The units have no CAP_CHOWN, and systemd sets group and mode at each start."""
+    machine.run("systemctl", "start", "fimscan-scan.service", code=None)
     machine.run("chgrp", "adm", "/var/lib/fimscan", "/var/lib/fimscan/fimscan.db")
     machine.run("chmod", "640", "/var/lib/fimscan/fimscan.db")
     drop_in = machine.root / "etc/systemd/system/fimscan.service.d/group.conf"
