@@ -7,11 +7,13 @@ import hmac
 import os
 import re
 import secrets
+import time
 from contextlib import suppress
 
-from fimscan.model import HostIdentity, IdSource
+from fimscan.model import Boot, HostIdentity, IdSource
 
 _MACHINE_ID = "/etc/machine-id"
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _FIRST_ENVIRONMENT = "/proc/1/environ"
 _FORM = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"recorded:[0-9a-f]{32}")
@@ -34,6 +36,13 @@ def this_host() -> HostIdentity:
         return HostIdentity(name=name, source=IdSource.RECORDED)
     derived = hmac.new(_KEY, machine.encode("ascii"), hashlib.sha256).hexdigest()[:32]
     return HostIdentity(name=name, id=f"machine:{derived}", source=IdSource.MACHINE)
+
+
+def this_boot(time_ns: int) -> Boot | None:
+    """The running kernel at a time, which is now; ``None`` where it does not give itself an id."""
+    with suppress(OSError), open(_BOOT_ID, encoding="ascii") as file:
+        return Boot(id=file.read(64).strip(), time_ns=time_ns, up_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+    return None
 
 
 def _machine_id() -> str | None:

@@ -68,7 +68,7 @@ from fimscan.model.files import (
     device_text,
 )
 from fimscan.model.holders import Doubt, Holder, Holders, Rights, Unseen
-from fimscan.model.hosts import HostEvent, HostEventKind, HostIdentity, IdSource
+from fimscan.model.hosts import Boot, HostEvent, HostEventKind, HostIdentity, IdSource
 from fimscan.model.in_effect import InEffect, Runner, RunsAs, RunsVersion
 from fimscan.model.outbox import MessageKind, MessageState, NewMessage, OutboxMessage, OutboxUsage
 from fimscan.model.packages import (
@@ -132,6 +132,7 @@ __all__ = [
     "AuditObservation",
     "AuditRecord",
     "AuditRule",
+    "Boot",
     "Breach",
     "Change",
     "ChangeKind",

@@ -20,6 +20,7 @@ class ControlKind(StrEnum):
     CLOCK = "clock"  # the clock was set
     DISK = "disk"  # a file system that fimscan or auditd writes to is nearly full
     PROGRAM = "program"  # fimscan's own files, units or rules file changed
+    HOST = "host"  # another machine writes to the records of this one
     CONFIGURATION = "configuration"  # a setting changed so that less is monitored
     SELFTEST = "selftest"  # a change that fimscan made itself was not noticed all the way
 

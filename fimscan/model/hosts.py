@@ -33,16 +33,32 @@ class HostEventKind(StrEnum):
     RENAMED = "renamed"
     ADOPTED = "adopted"  # --adopt-host: the records of another host are continued by this one
     INSTALLED = "installed"  # fimscan's own files, as a scan saw them first, or changed
+    BOOTED = "booted"  # the running kernel is another one than at the scan before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostEvent:
     """One change of a host's names or id. ``before`` and ``after`` are names, except for ``IDENTIFIED``: an id.
 
-    For ``INSTALLED``, ``after`` is an inventory as JSON (:mod:`fimscan.pipeline.controls.own_files`).
+    For ``INSTALLED``, ``after`` is an inventory as JSON (:mod:`fimscan.pipeline.controls.own_files`); for ``BOOTED``,
+    a :class:`Boot`.
     """
 
     time_ns: int
     kind: HostEventKind
     before: str
     after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """A running kernel, as a scan saw it: its id, the time, and for how long it had been running."""
+
+    id: str
+    time_ns: int
+    up_ns: int
+
+    @property
+    def began_ns(self) -> int:
+        """When it was started, by the clock that it has now."""
+        return self.time_ns - self.up_ns

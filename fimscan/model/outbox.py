@@ -23,6 +23,7 @@ class MessageKind(StrEnum):
     CHANGES = "changes"
     PROBLEMS = "problems"  # unreadable files, logs that could not be read, a changed configuration
     ALL_IS_WELL = "all-is-well"  # a scan found nothing to report
+    PRUNED = "pruned"  # old records were removed, as [retention] says
     NOT_DELIVERED = "not-delivered"  # messages that were given up
     TEST = "test"
 

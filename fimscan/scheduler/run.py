@@ -39,6 +39,7 @@ from fimscan.scheduler.service import ServiceManager
 from fimscan.scheduler.trigger import Trigger
 from fimscan.signal_flag import SignalFlag
 from fimscan.store.database import Database
+from fimscan.store.interrupts import interrupted_by
 from fimscan.timing import local_text, missed
 from fimscan.upkeep.prune import Pruned, prune
 
@@ -395,7 +396,8 @@ class Scheduler(Generic[Setup]):
 
         def work() -> None:
             self._tried[job.name] = self._now()
-            done = prune(self._database, self._config, user="fimscan schedule")
+            with interrupted_by(self._raise_if_stopped):
+                done = prune(self._database, self._config, user="fimscan schedule")
             if done.checkpoint is not None:
                 self._report_pruned(done)
 
@@ -441,5 +443,8 @@ class Scheduler(Generic[Setup]):
             self._busy.release()
 
     def _check_stop(self, _progress: Progress) -> None:
+        self._raise_if_stopped()
+
+    def _raise_if_stopped(self) -> None:
         if self._control.stop.is_set():
             raise InterruptedScanError(self._control.number)

@@ -50,6 +50,7 @@ _FAILED_SCAN = ".failed-scan"
 _OUTBOX_LOCK_CLASS = 0x66696D6F
 _TRY_LOCK = text("SELECT pg_try_advisory_lock(:class, :host)")
 _UNLOCK = text("SELECT pg_advisory_unlock(:class, :host)")
+_SERVER_MICROSECONDS = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)")
 # objsubid is 2 for a lock with two numbers. Each database of a server has its own advisory locks.
 _COUNT_LOCKS = text(
     "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = :class AND objid = :host AND objsubid = 2"
@@ -277,6 +278,13 @@ class Database:
         except OSError:
             return False
         return f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}:{info.st_ino}" in held
+
+    def clock_ns(self) -> int:
+        """The time of the server, in nanoseconds since 1970; for a file, that of this machine."""
+        if self.engine.dialect.name != "postgresql":
+            return time.time_ns()
+        with store_errors(self.url), self.engine.connect() as connection:
+            return int(connection.scalar(_SERVER_MICROSECONDS)) * 1000
 
     def close(self) -> None:
         """Close all connections."""

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, bindparam, create_engine, text
 
 from fimscan.report.display import show
 from fimscan.store import schema
+from fimscan.store.interrupts import on_progress
 
 _OPCODES = 100_000  # of SQLite's virtual machine, about a millisecond; Python handles signals that often
 _EXECUTABLE = frozenset({"trigger", "view"})
@@ -35,7 +36,7 @@ def harden(connection: sqlite3.Connection) -> None:
         for name in (*off, *on):
             with suppress(AttributeError, sqlite3.Error):  # a library that is older than the option
                 connection.setconfig(getattr(sqlite3, name), name in on)
-    connection.set_progress_handler(lambda: 0, _OPCODES)
+    connection.set_progress_handler(on_progress, _OPCODES)
 
 
 def executable_objects(connection: Connection) -> Iterator[str]:

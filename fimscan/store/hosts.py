@@ -6,15 +6,16 @@ takes them over.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
 from fimscan.errors import StoreError
-from fimscan.model import HostEvent, HostEventKind, HostIdentity, IdSource, ScanStatus
+from fimscan.model import Boot, HostEvent, HostEventKind, HostIdentity, IdSource, ScanStatus
 from fimscan.store import journal, schema
 from fimscan.store.registry import Subject
 from fimscan.store.row_digests import of_row
@@ -125,6 +126,18 @@ def last_inventory(session: Session) -> str:
 def add_inventory(session: Session, inventory: str) -> None:
     """Store an inventory of fimscan's own files."""
     _add_event(session, HostEventKind.INSTALLED, "", inventory)
+
+
+def last_boots(session: Session, limit: int) -> list[Boot]:
+    """The kernels that scans saw, each time that it was another one than before, oldest first."""
+    mine = (_event.c.host_id == session.host_id) & (_event.c.kind == HostEventKind.BOOTED.value)
+    query = select(_event.c.after).where(mine).order_by(_event.c.id.desc()).limit(limit)
+    return [Boot(**json.loads(text)) for text in session.scalars(query)][::-1]
+
+
+def add_boot(session: Session, boot: Boot) -> None:
+    """Store that the kernel is another one than at the scan before."""
+    _add_event(session, HostEventKind.BOOTED, "", json.dumps(asdict(boot)))
 
 
 def mark_told(session: Session, numbers: Sequence[int]) -> None:

@@ -27,6 +27,7 @@ from fimscan.errors import StoreError
 from fimscan.model import PRUNE, Actor, Attribution, Checkpoint, EventId, MessageState, NoticeKind, Scan, ScanStatus
 from fimscan.store import codec, files, journal, process_facts, row_digests, schema
 from fimscan.store import scans as scan_store
+from fimscan.store.interrupts import check_interrupt
 from fimscan.store.ledger import GENESIS
 from fimscan.store.queries import STREAMED
 from fimscan.store.registry import Noted, Subject, WithScan
@@ -298,6 +299,7 @@ class Pruner:
     def _digest_again(self) -> None:
         """Compute the digests of what is left with scans of which rows were removed."""
         for subject, number in sorted(self._touched):
+            check_interrupt()
             if (subject, number) not in self._left.newest:
                 continue  # the scan itself is gone
             before = self._left.newest[subject, number]
@@ -346,6 +348,7 @@ class Pruner:
 
     def _forget(self, subject: Subject, numbers: Iterable[int], *, must_be_known: bool = True) -> None:
         for number in sorted(numbers):
+            check_interrupt()
             digest = self._left.newest.pop((subject, number), None)
             if digest is not None:
                 self._gone.append(Item(subject, number, digest))
@@ -374,6 +377,7 @@ class Pruner:
             self.removed[table.name] += 1
 
     def _take(self, item: Item) -> None:
+        check_interrupt()
         if item not in self._left.rows:
             raise StoreError(f"a row of the table {item.subject.rows.table.name} ({item.id}) is not in the journal")
         self._left.rows.remove(item)

@@ -22,6 +22,7 @@ from fimscan.errors import VerificationError
 from fimscan.evidence.database import verify_database
 from fimscan.model import PRUNE, Checkpoint, Diff, RetentionKind, Scan
 from fimscan.pipeline.history.diff import diff_from_baseline
+from fimscan.pipeline.outputs.messages import add_pruned_messages
 from fimscan.pipeline.record.contents import needed_contents
 from fimscan.pipeline.record.last_read import FullReading
 from fimscan.store import acceptance as acceptance_store
@@ -48,12 +49,14 @@ class Pruned:
         checkpoint: what the ledger has of it; ``None`` if nothing was removed.
         space: the bytes that got free in the database.
         used: the SHA-256 of all versions that are left.
+        scan: the line of the ledger that has the checkpoint.
     """
 
     removed: Mapping[str, int]
     checkpoint: Checkpoint | None
     space: int
     used: frozenset[bytes] = frozenset()
+    scan: Scan | None = None
 
 
 class _RolledBackError(Exception):
@@ -62,6 +65,8 @@ class _RolledBackError(Exception):
 
 def prune(database: Database, config: Config, *, user: str, dry_run: bool = False, now_ns: int | None = None) -> Pruned:
     """Remove what is old, in one transaction, and seal it by a checkpoint. Nothing is written if nothing is old.
+
+    The outputs of ``config`` are told with it: what they got is a copy of the checkpoint off this host.
 
     Raises:
         LockedError: a scan is running.
@@ -77,6 +82,8 @@ def prune(database: Database, config: Config, *, user: str, dry_run: bool = Fals
             with database.begin_removal() as session:
                 found = _pruned(session, before, shown, user, now_ns)
                 found = replace(found, used=needed_contents(session) | frozenset(_known(session)))
+                if found.scan is not None:
+                    add_pruned_messages(session, database.host, config.output, found.scan)
                 if dry_run or found.checkpoint is None:
                     raise _RolledBackError  # noqa: TRY301  # it has to leave the transaction
         except _RolledBackError:
@@ -136,7 +143,7 @@ def _pruned(session: Session, before: Mapping[str, int], shown: Collection[bytes
     sealed = pruner.seal(chosen, entries, user=user, before_ns=times, now_ns=now_ns)
     assert sealed.checkpoint is not None, "made just now"
     space = (integrity.space(session)[1] or 0) - free
-    return Pruned(removed=sealed.checkpoint.removed, checkpoint=sealed.checkpoint, space=max(space, 0))
+    return Pruned(removed=sealed.checkpoint.removed, checkpoint=sealed.checkpoint, space=max(space, 0), scan=sealed)
 
 
 def _needed_since(session: Session, full: FullReading) -> int:

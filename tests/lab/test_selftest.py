@@ -85,6 +85,31 @@ def test_a_known_change_is_followed_to_the_receivers(host: tuple[Installation, l
     assert "Last selftest passed" in made.run("status").stdout.decode()
 
 
+# As systemd does for ProtectSystem=strict and ReadWritePaths=.
+SANDBOX = """
+mount --bind "$1" "$1" && mount --bind "$1/selftest" "$1/selftest" && mount -o remount,bind,ro "$1" || exit 99
+shift
+exec "$@"
+"""
+
+
+def test_it_passes_in_the_sandbox_of_the_unit(host: tuple[Installation, list[str]]) -> None:
+    """Scans of the service, which sees a directory mounted on itself, and of a shell take turns."""
+    made, _ = host
+    (made.watched / "selftest").mkdir(mode=0o700)
+    made.config.write_text(f'{made.config.read_text()}[selftest]\npath = "{made.watched}/selftest"\n')
+    made.run("scan", codes=tuple(range(8)))
+    fimscan = [sys.executable, "-m", "fimscan", "--config", str(made.config)]
+    sandbox = ["unshare", "--mount", "sh", "-c", SANDBOX, "sh", str(made.watched), *fimscan]
+    for inside in (sandbox, fimscan, sandbox):
+        done = subprocess.run([*inside, "selftest", "--format", "json"], capture_output=True, check=False)
+        steps = {item["step"]: item for item in json.loads(done.stdout)["steps"]}
+        assert (done.returncode, steps["attributed"]["state"]) == (0, "passed"), steps
+        assert steps["prepared"]["state"] == "passed"
+        done = subprocess.run([*inside, "scan"], capture_output=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 def test_removed_rules_fail_it_and_are_told(host: tuple[Installation, list[str]]) -> None:
     """As a control, once, with the reason that any change would get; the next one that passes ends it."""
     made, rules = host

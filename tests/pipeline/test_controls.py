@@ -18,6 +18,7 @@ from fimscan.model import (
     AuditNotice,
     AuditObservation,
     AuditRule,
+    Boot,
     ControlFailure,
     ControlKind,
     ControlReport,
@@ -70,6 +71,40 @@ def test_a_failure_begins_goes_on_and_ends_once() -> None:
     last = evaluate.transitions([began], [], AUDIT, 40)
     assert not last.began
     assert [(item.start_ns, item.end_ns, bool(item.remedy)) for item in last.ended] == [(10, 40, True)]
+
+
+def kernel(name: str, minute: int, began: int) -> Boot:
+    """A kernel that a scan saw at a minute, and that began at another one, as it says."""
+    return Boot(id=name, time_ns=minute * 60 * SECOND, up_ns=(minute - began) * 60 * SECOND)
+
+
+@pytest.mark.parametrize(
+    ("boots", "is_shared"),
+    [
+        # Two machines: x ran while y did.
+        ([("x", 10, 0), ("y", 40, 5), ("x", 70, 0)], True),
+        ([("y", 8, 5), ("x", 10, 0), ("y", 40, 5), ("x", 41, 0)], True),
+        # Reboots, kexec.
+        ([("x", 10, 0), ("y", 40, 30), ("z", 70, 60)], False),
+        # A snapshot of x is started again after y had run: x did not run meanwhile.
+        ([("x", 10, 0), ("y", 40, 30), ("x", 70, 45)], False),
+        ([("x", 10, 0), ("y", 40, 12), ("x", 70, 29)], False),
+        # The same, and y was seen as soon as it was started; x may have been stopped for seconds only.
+        ([("x", 10, 0), ("y", 40, 40), ("x", 70, 0)], False),
+        # A clock of the server that was set back, or a kernel that was seen once.
+        ([("x", 10, 0), ("y", 40, 5), ("x", 30, 0)], False),
+        ([("y", 40, 5), ("x", 70, 0)], False),
+    ],
+)
+def test_only_a_kernel_that_ran_beside_another_one_proves_two_machines(
+    boots: list[tuple[str, int, int]], is_shared: bool
+) -> None:
+    """Not a reboot, and not a virtual machine that was set back to a snapshot, which has the earlier kernel."""
+    known = [kernel(*one) for one in boots]
+    now_ns = known[-1].time_ns
+    found = list(evaluate.shared_symptoms(known, now_ns))
+    assert [item.kind for item in found] == [ControlKind.HOST] * is_shared
+    assert list(evaluate.shared_symptoms(known, now_ns + 25 * HOUR)) == []
 
 
 def test_what_was_not_looked_at_is_not_mended() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -285,6 +287,46 @@ def _last(cli: Cli) -> Selftest | None:
         with closing(database), database.read() as session:
             return selftests.last(session)
     return None
+
+
+def test_receivers_that_hang_fail_only_their_own_step(cli: Cli) -> None:
+    """A web server and a mail server that accept the connection, and never say a word; a file beside them works."""
+    out = cli.root / "out"
+    with socket.create_server(("127.0.0.1", 0)) as web, socket.create_server(("127.0.0.1", 0)) as mail:
+        hook = f'type = "webhook"\nurl = "http://127.0.0.1:{web.getsockname()[1]}/"\ntimeout = "10m"\n'
+        smtp = f'type = "smtp"\naddress = "127.0.0.1:{mail.getsockname()[1]}"\nsecurity = "none"\ntimeout = "10m"\n'
+        smtp += 'sender = "a@example.com"\nto = ["b@example.com"]\n'
+        text = '[audit]\nenabled = false\n[selftest]\nwait = "2s"\n[outbox]\nscan_wait = "1s"\n'
+        outputs = {"hook": hook, "mail": smtp, "file": f'type = "file"\npath = "{out}"\n'}
+        cli.write_config(text + "".join(f'[[output]]\nname = "{name}"\n{one}' for name, one in outputs.items()))
+        cli.scan()
+        failed = json.loads(cli("selftest", "--format", "json", code=26).stdout)
+        delivered = {step["output"]: step for step in failed["steps"] if step["step"] == "delivered"}
+        assert {name: step["state"] for name, step in delivered.items()} == {
+            "hook": "failed",
+            "mail": "failed",
+            "file": "passed",
+        }
+        assert all("not acknowledged within 2s" in delivered[name]["detail"] for name in ("hook", "mail"))
+        assert "Control failed (selftest): selftest: not delivered (output hook)" in cli("status").stdout
+    assert ".fimscan-selftest-" in out.read_text()
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare (util-linux)")
+def test_a_container_without_the_process_ids_of_the_host_is_told(cli: Cli) -> None:
+    """One line says what to change, instead of a verdict that nobody can explain."""
+    log = cli.root / "audit.log"
+    log.touch()
+    cli.write_config(f'[audit]\nlogs = ["{log}"]\n')
+    alone = ["unshare", "--pid", "--fork", "--mount-proc"]
+    for arguments in (("scan",), ("selftest",)):
+        done = subprocess.run([*alone, *cli.command(*arguments)], capture_output=True, text=True, check=False)
+        if "unshare" in done.stderr:
+            pytest.skip(f"no pid namespace can be made here: {done.stderr}")
+    assert done.returncode == 26
+    (line,) = [line for line in done.stdout.splitlines() if "failed  attributed" in line]
+    assert "process ids of its own" in line and "--pid=host" in line
 
 
 def test_outputs_of_a_service_of_its_own_are_waited_for(cli: Cli) -> None:

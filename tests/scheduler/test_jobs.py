@@ -23,9 +23,11 @@ from fimscan.errors import InputError, StoreError, VerificationError
 from fimscan.model import MissedCause
 from fimscan.pipeline.controls import record as controls
 from fimscan.scheduler import Control, Past, Scheduler, ServiceManager, run
+from fimscan.scheduler.jobs import Job
 from fimscan.store import missed_runs, schema
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
+from fimscan.timing import parse_timetable
 from fimscan.upkeep.prune import Pruned
 
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
@@ -338,6 +340,22 @@ def test_a_reload_comes_between_scans_that_follow_each_other(host: Host, monkeyp
     threading.Timer(5, schedule._control.stop.set).start()
     assert schedule._until_stopped() == "another configuration"
     schedule._control.stop.set()
+
+
+def test_a_pruning_ends_when_the_schedule_is_stopped(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of a query that takes long, and without a word."""
+    endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
+
+    def prune(database: Database, *_: object, **__: object) -> Pruned:
+        threading.Timer(0.2, schedule._control.stop.set).start()
+        with database.read() as session:
+            session.connection.exec_driver_sql(endless)
+        raise AssertionError("it has no end")
+
+    monkeypatch.setattr(run, "prune", prune)
+    schedule = host.start('scan = "0 0 * * *"\nfull = "0 3 * * 0"\n')
+    schedule.prune(Job("prune", parse_timetable("1h")))
+    assert host.said == []
 
 
 def test_pruning_by_schedule(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,11 @@ from fimscan.config import parse_config
 from fimscan.errors import StoreError
 from fimscan.linux import host as host_module
 from fimscan.linux.host import record_id, recorded_id, this_host
-from fimscan.model import HostEventKind, HostIdentity, IdSource, ScanStatus
+from fimscan.model import Boot, ControlKind, HostEventKind, HostIdentity, IdSource, ScanStatus
 from fimscan.pipeline import run_scan
 from fimscan.pipeline.controls import record
 from fimscan.report.controls import host_lines
-from fimscan.store import hosts, schema
+from fimscan.store import controls, hosts, schema
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from tests.evidence.site import problems
@@ -183,6 +184,36 @@ def test_two_containers_of_one_name_share_no_baseline_of_a_server(tmp_path: Path
     with closing(OnServer(url, host=other, directory=str(directory), adopt="")) as database:
         assert database.identity.id == recorded
         assert os.fsencode(f"{directory}/host-id") in database.own_files
+
+
+def test_two_machines_with_one_machine_id_are_a_failed_control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the kernel of one was seen before and after that of the other, and ran meanwhile. A file is not shared."""
+    hour, now_ns, host = 3600 * 10**9, time.time_ns(), machine("web", 1)
+    url, config = f"sqlite:///{tmp_path}/f.db", parse_config(f'[[watch]]\npath = "{tmp_path}/w"\n')
+    (tmp_path / "w").mkdir()
+    shown = []
+    with opened(tmp_path, host) as alone, closing(OnServer(url, host=host)) as server:
+        for number, name in enumerate(("x", "x", "y", "x")):
+            up_ns = ((9 if name == "x" else 1) + number) * hour
+            boot = Boot(id=name, time_ns=now_ns + number * hour, up_ns=up_ns)
+            monkeypatch.setattr(record, "this_boot", partial(_given, boot))
+            record.after_scan(server, config, None, run_scan(alone, config, source=None))
+            shown.append(_failed_hosts(server))
+        assert shown == [0, 0, 0, 1]
+        with server.read() as session:
+            assert [boot.id for boot in hosts.last_boots(session, 9)] == ["x", "y", "x"]
+        assert problems(alone) == []
+        record.after_scan(alone, config, None, run_scan(alone, config, source=None))
+        assert _failed_hosts(alone) == 0
+
+
+def _given(boot: Boot, _time_ns: int) -> Boot:
+    return boot
+
+
+def _failed_hosts(database: Database) -> int:
+    with database.read() as session:
+        return sum(item.kind is ControlKind.HOST for item in controls.still_open(session))
 
 
 def test_own_files_are_known_beside_a_link_and_its_target(tmp_path: Path) -> None:

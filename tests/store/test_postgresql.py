@@ -145,6 +145,15 @@ def test_hosts_with_one_configuration_begin_at_the_same_time(tmp_path: Path) -> 
         database.close()
 
 
+def test_the_clock_is_that_of_the_server() -> None:
+    """In nanoseconds since 1970; here both are on one machine."""
+    database = Database(str(URL), host="h")
+    before_ns = time.time_ns()
+    at_ns = database.clock_ns()
+    database.close()
+    assert before_ns - 10**9 < at_ns < time.time_ns() + 10**9
+
+
 def test_a_foreign_schema_is_refused() -> None:
     """What could rewrite or hide rows: triggers, rules, policies, indexes on our tables."""
     database = Database(str(URL), host="h")

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from fimscan.config import Config, parse_config
-from fimscan.errors import UsageError, VerificationError
+from fimscan.errors import InterruptedScanError, UsageError, VerificationError
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.collect import collected
 from fimscan.evidence.database import verify_database
@@ -32,6 +32,7 @@ from fimscan.evidence.verify import verify_bundle
 from fimscan.grouping.selection import ByPath, Selection
 from fimscan.linux.host import this_host
 from fimscan.model import Approval, ControlFailure, ControlKind, MessageKind, NewMessage, WitnessExtent
+from fimscan.outputs.formats import render
 from fimscan.pipeline.audit.attribution import _records_since, attribute_again
 from fimscan.pipeline.history.accept import accept, propose_everything, propose_selected
 from fimscan.pipeline.history.diff import diff_from_baseline, diff_of_scans
@@ -45,11 +46,13 @@ from fimscan.store import outbox
 from fimscan.store import scans as scan_store
 from fimscan.store import witness as witness_store
 from fimscan.store.database import Database
+from fimscan.store.interrupts import interrupted_by
 from fimscan.upkeep import prune as pruning
 from fimscan.upkeep.prune import Pruned, prune
 from tests.conftest import Cli
 from tests.evidence.site import HOST, Site, container_of, new_site, odd_lines, pretended_audit, problems
 from tests.pipeline.test_audit_reading import event
+from tests.schemas import validate
 
 ROOT = Path(__file__).parents[2]
 SECOND = 10**9
@@ -487,6 +490,46 @@ def test_messages_failures_and_contents(cli: Cli) -> None:
 
 
 EVERYTHING_SECTION = f"[retention]\n{EVERYTHING}"
+
+
+def test_outputs_are_told_of_a_pruning(old: Site) -> None:
+    """In its transaction: what was removed, by whom, and the head of the ledger with the checkpoint. Not of a trial."""
+    text = '[[output]]\nname = "siem"\ntype = "file"\npath = "/x"\n'
+    quiet = text.replace("siem", "quiet") + "problems = false\n"
+    config = parse_config(f'[retention]\n{EVERYTHING}\n[[watch]]\npath = "/w"\n{text}{quiet}')
+    now_ns = time.time_ns() + 2 * SECOND
+    prune(old.database, config, user="al", now_ns=now_ns, dry_run=True)
+    done = prune(old.database, config, user="al", now_ns=now_ns)
+    with old.database.read() as session:
+        waiting = outbox.due(session, "siem", now_ns, 9)
+        assert outbox.due(session, "quiet", now_ns, 9) == []
+        entry = scan_store.all_scans(session)[-1].entry
+    (message,) = waiting
+    document = json.loads(message.body or b"")
+    validate(document)
+    assert done.checkpoint is not None and done.checkpoint.removed
+    assert (document["kind"], document["severity"], document["head"]["entry"]) == ("pruned", "low", entry)
+    assert ", by al: " in document["problems"][0] and "pruned: " in document["subject"]
+    for name in ("text", "json", "ecs", "ocsf", "cef", "splunk-cim", "wazuh", "hash-log"):
+        assert isinstance(render(name, document, limit=None, line=False), bytes)
+    assert problems(old.database) == []
+
+
+@pytest.mark.parametrize("steps", [0, 1, 15])
+def test_a_pruning_can_be_stopped_at_any_step(old: Site, steps: int) -> None:
+    """As by SIGTERM to 'fimscan schedule': nothing is removed then, and the next one does it all."""
+    left = iter(range(steps))
+
+    def stop() -> None:
+        if next(left, None) is None:
+            raise InterruptedScanError(signal.SIGTERM)
+
+    with interrupted_by(stop), pytest.raises(InterruptedScanError):
+        pruned(old.database, time.time_ns())
+    with old.database.read() as session:
+        assert scan_store.checkpoint(session) is None
+    assert problems(old.database) == []
+    assert pruned(old.database, time.time_ns()).checkpoint is not None
 
 
 def test_the_second_witness_is_silent_about_what_is_gone(old: Site) -> None:

@@ -15,6 +15,7 @@ from fimscan.model import (
     Actor,
     AuditNotice,
     AuditObservation,
+    Boot,
     ControlFailure,
     ControlKind,
     Effect,
@@ -31,6 +32,8 @@ from fimscan.pipeline.controls.facts import AuditFacts, ScanFacts, Space, Undeli
 CLOCK_STEP_NS = 10 * 10**9
 #: Files that could not be read for longer than this are a failed control.
 UNREAD_NS = 24 * 3600 * 10**9
+_SHARED_NS = 24 * 3600 * 10**9
+_LONG_FACTOR = 6  # a kernel that was just started may have been stopped again for a snapshot
 _LATE_FACTOR = 2  # a scan is late if more than this many intervals passed since the last one
 _LEAST_FREE = 1 << 30
 _LEAST_SHARE = 20  # of a small file system, less than a twentieth
@@ -40,6 +43,7 @@ _ENOUGH = 3, 2  # a full disk is mended when half as much again is free: no mess
 _MOST_RULES = _MOST_FILES = 3  # shown
 
 AUDITING, DAEMON, LOG, EVENTS, EXCLUDING = "auditing", "auditd", "audit log", "events", "rules"
+_MACHINE_ID = "machine-id"
 _SCANS, _DATABASE, _CLOCK, _SELFTEST, _PROGRAM = "scans", "database", "clock", "selftest", "fimscan itself"
 
 
@@ -118,6 +122,7 @@ _REMEDIES = {
     ControlKind.UNREADABLE: "the files can be read again, or are no longer monitored",
     ControlKind.OUTPUT: "its messages are delivered, or it is no longer configured",
     ControlKind.DATABASE: "the present head was stored",
+    ControlKind.HOST: "for a day, only one machine wrote these records",
     ControlKind.CLOCK: "the clock runs on from the new time",
     ControlKind.DISK: "there is room again",
     ControlKind.CONFIGURATION: "the new configuration is in use",
@@ -370,6 +375,40 @@ def unread_symptoms(files: Mapping[str, UnreadFiles], now_ns: int) -> Iterator[S
             number = "1 file" if found.count == 1 else f"{found.count:,} files"
             cause = f"{number} that could be read before cannot be read any more, such as {found.example}"
             yield Symptom(kind=ControlKind.UNREADABLE, subject=root, start_ns=found.since_ns, cause=cause)
+
+
+def shared_symptoms(boots: Sequence[Boot], now_ns: int) -> Iterator[Symptom]:
+    """Another machine with the same machine-id writes to the records of this one; that lasts for a day after its last.
+
+    All times are those of one clock, the database server's: nobody sets it back with a machine.
+
+    A kernel that was seen before and after another one proves nothing yet: a virtual machine may have been set back to
+    a snapshot, which has the memory of the earlier kernel. That kernel stood still from the snapshot on, and so for all
+    of the time that the other one ran. Only one that did not stand still was running beside the other one.
+    """
+    proofs = [
+        (earlier, now)
+        for number, now in enumerate(boots)
+        if number and (earlier := _ran_on(boots[:number], now)) is not None
+    ]
+    if proofs and now_ns - proofs[-1][1].time_ns < _SHARED_NS:
+        cause = (
+            "another machine has the same machine-id, and writes these records, too: each kernel was seen while the"
+            " other one ran. Their files are compared with each other's. On the machine that was copied, remove"
+            " /etc/machine-id, and run systemd-machine-id-setup"
+        )
+        yield Symptom(kind=ControlKind.HOST, subject=_MACHINE_ID, start_ns=proofs[0][0].time_ns, cause=cause)
+
+
+def _ran_on(before: Sequence[Boot], now: Boot) -> Boot | None:
+    """When a kernel was seen that ran beside the last one of ``before``; ``None`` unless that is certain."""
+    other = before[-1]
+    earlier = next((one for one in reversed(before[:-1]) if one.id == now.id), None)
+    if earlier is None or not earlier.time_ns < other.time_ns < now.time_ns:
+        return None
+    stood_still_ns = now.began_ns - earlier.began_ns
+    is_certain = abs(stood_still_ns) < CLOCK_STEP_NS and other.up_ns > _LONG_FACTOR * CLOCK_STEP_NS
+    return earlier if is_certain else None
 
 
 def restored_symptom(*, head_ns: int, copy_ns: int, now_ns: int, scan: int, newest: int) -> Symptom:

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from fimscan.config import Config, Output
 from fimscan.errors import FimscanError, InterruptedScanError, LockedError, StoreError, UnavailableError
-from fimscan.model import ControlFailure, ControlKind, ControlReport, Selftest, Symptom
+from fimscan.linux.host import this_boot
+from fimscan.model import ControlFailure, ControlKind, ControlReport, IdSource, Selftest, Symptom
 from fimscan.pipeline.audit.reading import AuditSource
 from fimscan.pipeline.controls import evaluate, observe, own_files
 from fimscan.pipeline.result import ScanResult
@@ -24,11 +25,12 @@ from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from fimscan.store.session import Session
 
+_MOST_BOOTS = 100
 _OF_AUDIT = frozenset({ControlKind.AUDIT, ControlKind.CLOCK})
 _OF_SCANS = frozenset(
     {
         *(ControlKind.SCAN, ControlKind.UNREADABLE, ControlKind.DISK, ControlKind.CONFIGURATION),
-        *(ControlKind.DATABASE, ControlKind.OUTPUT),
+        *(ControlKind.DATABASE, ControlKind.OUTPUT, ControlKind.HOST),
     }
 )
 
@@ -103,6 +105,7 @@ def after_scan(database: Database, config: Config, source: AuditSource | None, r
         *evaluate.output_symptoms(undelivered, _late_ns(config), now_ns),
         *evaluate.program_symptoms(changed, now_ns),
         *_unstored(database, now_ns),
+        *_shared(database, now_ns),
     ]
     _store(database, symptoms, _OF_SCANS)
     _forget_unstored(database)
@@ -181,6 +184,25 @@ def _unstored(database: Database, now_ns: int) -> Iterator[Symptom]:
     path = database.failed_scan_file
     if path is not None and (found := failed_scan.noted(path)) is not None:
         yield replace(evaluate.failed_scan(found.error, min(found.began_ns, now_ns)), end_ns=now_ns)
+
+
+def _shared(database: Database, now_ns: int) -> Iterator[Symptom]:
+    """Whether another machine has the machine-id of this one. Only on a server, where both would write to one database.
+
+    Containers are left out: one that has an id of its own may move from machine to machine, and back again.
+    """
+    if database.file is not None or database.identity.source is not IdSource.MACHINE:
+        return
+    server_ns = database.clock_ns()
+    boot = this_boot(server_ns)
+    with database.read() as session:
+        known = host_store.last_boots(session, _MOST_BOOTS)
+    if boot is not None and (not known or known[-1].id != boot.id):
+        known.append(boot)
+        with database.begin() as session:
+            host_store.add_boot(session, boot)
+    for symptom in evaluate.shared_symptoms(known, server_ns):
+        yield replace(symptom, start_ns=min(symptom.start_ns, now_ns))
 
 
 def _forget_unstored(database: Database) -> None:

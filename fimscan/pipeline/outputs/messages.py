@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from fimscan.config import Config
+from fimscan.config import Config, Output
 from fimscan.grouping import Facts
 from fimscan.model import (
     Diff,
@@ -18,7 +18,7 @@ from fimscan.model import (
     Unreadable,
     UnreadableReason,
 )
-from fimscan.outputs.documents import Found, messages, packed, plain_document
+from fimscan.outputs.documents import Found, add_problem_lines, messages, packed, plain_document
 from fimscan.pipeline.config_changes import reconfigurations
 from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import diff_from_baseline
@@ -26,6 +26,7 @@ from fimscan.pipeline.history.explain_change import suspects
 from fimscan.pipeline.history.packaged import default_sources, with_packages
 from fimscan.pipeline.importance import Importance
 from fimscan.pipeline.outputs.settings import Limits, wanted_of
+from fimscan.report.pruning import pruned_lines, removed_text
 from fimscan.report.words import plural
 from fimscan.store import controls as control_store
 from fimscan.store import findings as finding_store
@@ -202,6 +203,22 @@ def notice_of(kind: MessageKind, host: str, subject: str, scan: Scan | None, mes
     document |= {"id": message_id, "severity": None if kind is MessageKind.TEST else "high"}
     number = None if scan is None else scan.id
     return NewMessage(id=message_id, kind=kind, scan=number, urgent=True, body=packed(document))
+
+
+def add_pruned_messages(session: Session, host: str, outputs: Iterable[Output], scan: Scan) -> None:
+    """Tell each output that gets problems of a pruning, in its transaction; ``scan`` has the checkpoint."""
+    assert scan.checkpoint is not None, "a pruning has one"
+    words = f"pruned: {removed_text(scan.checkpoint.removed)}"
+    for output in outputs:
+        if output.problems:
+            message_id = outbox.stable_id(output.name, scan.entry)
+            document = plain_document(MessageKind.PRUNED, host, words, scan.started_ns, scan)
+            document |= {"id": message_id, "severity": "low"}
+            add_problem_lines(document, list(pruned_lines([scan])))
+            message = NewMessage(
+                id=message_id, kind=MessageKind.PRUNED, scan=scan.id, urgent=False, body=packed(document)
+            )
+            outbox.add(session, output.name, [message], scan.started_ns)
 
 
 def beyond(waiting: Sequence[tuple[int, int, int, bool]], limits: Limits, now_ns: int) -> list[int]:

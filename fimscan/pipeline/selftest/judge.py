@@ -23,6 +23,10 @@ _ADVICE = {
     Reason.NO_EVENT: "audit covers this path, and reported nothing; see 'fimscan audit status'",
     Reason.HELD_DESCRIPTOR: "not all processes could be inspected; run this as root",
 }
+_OWN_PIDS = (
+    "this container has process ids of its own, and audit records those of the host, so no process can be recognised:"
+    " start it with the host's (docker run --pid=host, hostPID: true in Kubernetes)"
+)
 _MOST_NAMED = 3
 
 
@@ -46,7 +50,7 @@ def has_content(state: FileState, content: bytes) -> bool:
     return state.size == len(content) and (sha256 is None or sha256 == hashlib.sha256(content).digest())
 
 
-def attributed(answer: Attribution, pid: int, exe: bytes, seconds: float) -> StepResult:
+def attributed(answer: Attribution, pid: int, exe: bytes, seconds: float, *, sees_host_pids: bool = True) -> StepResult:
     """Whether the answer is a proof, and names exactly the process that did it."""
     named = {(actor.pid, actor.exe) for actor in answer.actors}
     verdict = answer.verdict.value + (f" ({answer.reason})" if answer.reason else "")
@@ -54,6 +58,8 @@ def attributed(answer: Attribution, pid: int, exe: bytes, seconds: float) -> Ste
     text = f"{verdict}: {who or 'no process named'}"
     if answer.verdict is Verdict.CONFIRMED and named == {(pid, exe)}:
         return StepResult(step=SelftestStep.ATTRIBUTED, state=StepState.PASSED, detail=text, seconds=seconds)
+    if not sees_host_pids:
+        return _failed(SelftestStep.ATTRIBUTED, f"{_OWN_PIDS}; the answer was {text}", seconds)
     if named != {(pid, exe)}:
         text += f"; it was pid {pid}, {show(exe)}"
     advice = _ADVICE.get(answer.reason) if answer.reason is not None else None

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from fimscan.config import Config
 from fimscan.errors import InputError
+from fimscan.linux.lineage import sees_all
 from fimscan.model import AuditRule, Finding, Selftest, SelftestStep, StepResult, StepState
 from fimscan.pipeline.audit.reading import AuditReader, AuditSource
 from fimscan.pipeline.controls.record import after_selftest
@@ -140,7 +141,10 @@ class _Run:
         if self.source is None:
             self.steps.append(judge.skipped(SelftestStep.ATTRIBUTED, "audit is not read, so no process can be named"))
         else:
-            answer = judge.attributed(finding.attribution, self.made.pid, self.made.exe, self._seconds())
+            made = self.made
+            answer = judge.attributed(
+                finding.attribution, made.pid, made.exe, self._seconds(), sees_host_pids=sees_all()
+            )
             self.steps.append(answer)
             if not any(step.state is StepState.FAILED for step in self.steps):
                 self.own.add(finding.change.id)
