@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ class RankedRow:
     provenance: Provenance | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ChangeSet:
     """Changes that belong together. ``rows`` are in order of urgency.
 
@@ -60,40 +61,40 @@ class ChangeSet:
     start_ns: int
     end_ns: int
 
-    @property
+    @cached_property
     def standing_out(self) -> int:
         """The number of rows that stand out."""
         return sum(row.rank.stands_out for row in self.rows)
 
-    @property
+    @cached_property
     def same_content(self) -> int:
         """The number of files that only have another inode."""
         return sum(row.rank.nature is Nature.INODE for row in self.rows)
 
-    @property
+    @cached_property
     def verdicts(self) -> Mapping[Verdict, int]:
         """The number of rows with each verdict."""
         return Counter(row.finding.attribution.verdict for row in self.rows)
 
-    @property
+    @cached_property
     def packages(self) -> tuple[str, ...]:
         """The packages that own rows, in alphabetical order."""
         return tuple(sorted({row.provenance.package for row in self.rows if row.provenance and row.provenance.package}))
 
-    @property
+    @cached_property
     def shipped(self) -> Mapping[PackageClass, int]:
         """The number of rows of each class, without those of which nothing is known."""
         return Counter(row.provenance.shipped for row in self.rows if row.provenance is not None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Grouping:
     """The rows of a report, ranked and grouped. ``rows`` are in the order of the findings, ``sets`` by urgency."""
 
     rows: tuple[RankedRow, ...]
     sets: tuple[ChangeSet, ...]
 
-    @property
+    @cached_property
     def standing_out(self) -> tuple[RankedRow, ...]:
         """All rows that somebody has to look at, most urgent first."""
         found = sorted((row for row in self.rows if row.rank.stands_out), key=row_urgency)
@@ -209,8 +210,9 @@ def _join_triggers(
 
 def _is_by_trigger(finding: Finding, facts: Facts) -> bool:
     provenance = facts.provenance.get(finding.change.path)
-    is_one = len({actor.process for actor in finding.attribution.actors}) == 1
-    return is_one and provenance is not None and provenance.is_by_trigger
+    if provenance is None or not provenance.is_by_trigger:
+        return False
+    return len({actor.process for actor in finding.attribution.actors}) == 1
 
 
 def _login_of(actors: Sequence[Actor]) -> object:

@@ -143,10 +143,10 @@ def _answer(question: PackageQuestion, path: bytes, databases: _Databases, reade
 
 def _is_by_trigger(question: PackageQuestion, path: bytes, activity: DpkgActivity) -> bool:
     """Whether a program that a trigger starts made a file of this trigger, while dpkg's log says that it ran."""
-    actors = [writer.actor for writer in question.writers]
-    package = trigger_package(actors, path)
+    package = trigger_package((writer.actor for writer in question.writers), path)
     return package is not None and all(
-        actor.time_ns is not None and activity.was_at_work(package, actor.time_ns) for actor in actors
+        writer.actor.time_ns is not None and activity.was_at_work(package, writer.actor.time_ns)
+        for writer in question.writers
     )
 
 

@@ -342,9 +342,12 @@ class AttributionReader:
 
     The text without these numbers is the key. Quotation marks in JSON strings are escaped, so no name has a part that
     looks like ``"time_ns":``.
+
+    Without ``with_reasoning``, no answer has its reasoning: most of a report needs none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_reasoning: bool = True) -> None:
+        self._with_reasoning = with_reasoning
         self._shapes: dict[object, _Shape | None] = {}
         self._gaps: dict[str, tuple[Gap, ...]] = {}
 
@@ -354,14 +357,19 @@ class AttributionReader:
         last_change, _, rulings = reasoning.partition(",")
         head, _, notes = head.partition(_NOTES)
         head, _, gaps = head.partition(_GAPS)
-        front, back = _MOMENT.split(head), _MOMENT.split(rulings)
-        key = tuple(front[::4]), notes, tuple(back[::4])
-        moments = front + back[1:]
+        moments = _MOMENT.split(head)
+        key: object = notes, *moments[::4]
+        if self._with_reasoning:
+            back = _MOMENT.split(rulings)
+            key = key, *back[::4]
+            moments += back[1:]
         shape = self._shapes.get(key)
         if shape is not None:
             coverage = Coverage(shape.answer.coverage.complete, self._gaps_of(gaps) if gaps else ())
             return _filled(shape, coverage, moments, None if last_change == "null" else int(last_change or 0))
         found = load_attribution(text)
+        if not self._with_reasoning:
+            found = found._replace(reasoning=None)
         if key not in self._shapes and len(self._shapes) < _MOST_SHAPES:
             shape = _shape(found)
             fits = shape is not None and len(shape.calls) == len(moments) // 4
