@@ -17,6 +17,7 @@ from fimscan.cli.context import (
     Settings,
     absolute_path,
     exit_code,
+    leave_to_exit,
     note,
     output_to,
     packaged,
@@ -156,6 +157,7 @@ def diff(  # noqa: PLR0913  # one argument for each option
         _write(found, grouping, view, stream, commands, page)
     if number is None and not history:
         remember(settings.url(), found)
+    leave_to_exit(found, facts, grouping, page)
     return exit_code(found)
 
 

@@ -10,14 +10,15 @@ from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
+from fimscan.by_pattern import ByPattern
 from fimscan.fast_values import maker, replacer
 from fimscan.grouping import programs
 from fimscan.grouping.facts import Facts, Provenance
 from fimscan.grouping.nature import Nature
 from fimscan.grouping.places import BACKUPS
-from fimscan.grouping.rank import Rank, rank_of, urgency
+from fimscan.grouping.rank import Rank, is_by_package_manager, rank_of, urgency
 from fimscan.grouping.trees import Node, Top, Trees, precedes
-from fimscan.model import Actor, Finding, PackageClass, Reason, Verdict
+from fimscan.model import Actor, Attribution, Finding, PackageClass, Reason, Verdict
 
 STRETCH_NS = 600 * 10**9
 """A tree that changes nothing for this long begins a new change set."""
@@ -123,11 +124,13 @@ def row_urgency(row: RankedRow) -> tuple[object, ...]:
 def group(findings: Sequence[Finding], facts: Facts | None = None) -> Grouping:
     """Rank findings and group them. Each is in exactly one set; the order of the findings does not matter."""
     facts = facts or Facts()
-    trees = Trees((actor for finding in findings for actor in finding.attribution.actors), facts.lineages)
-    ranks = [rank_of(finding, facts) for finding in findings]
+    trees = Trees((finding.attribution for finding in findings), facts.lineages)
+    is_by_manager = ByPattern(lambda answer: is_by_package_manager(answer, facts))
+    ranks = [rank_of(finding, facts, is_by_manager) for finding in findings]
     members: dict[object, list[int]] = {}
+    node = ByPattern(lambda answer: _node(answer, trees))
     for index, finding in enumerate(findings):
-        members.setdefault(_key(finding, trees), []).append(index)
+        members.setdefault(_key(finding, node), []).append(index)
     times = [_time(finding) for finding in findings]
     _join_triggers(members, findings, times, facts)
     stretches = [part for indexes in members.values() for part in _stretches(indexes, times)]
@@ -166,11 +169,16 @@ class _Unnamed(NamedTuple):
     scan: int
 
 
-def _key(finding: Finding, trees: Trees) -> object:
+def _key(finding: Finding, node: Callable[[Attribution], object]) -> object:
     """What findings of one set have in common, whatever their times."""
     attribution = finding.attribution
     if not attribution.actors:
         return _Unnamed(attribution.verdict, attribution.reason, finding.scan)
+    return node(attribution)
+
+
+def _node(attribution: Attribution, trees: Trees) -> object:
+    """What stands for the tree of the processes of an answer, or for their trees."""
     nodes: frozenset[Node] = frozenset(map(trees.node, attribution.actors))
     return next(iter(nodes)) if len(nodes) == 1 else nodes
 
@@ -190,7 +198,7 @@ def _join_triggers(
     for key, indexes in members.items():
         for index in indexes:
             actors = findings[index].attribution.actors
-            if actors and all(map(programs.is_package_manager, actors)):
+            if programs.are_package_managers(actors):
                 managers.setdefault(_login_of(actors), []).append((times[index], key))
     moved: list[tuple[int, object]] = []
     for index in made:
@@ -270,11 +278,12 @@ def _change_set(number: int, rows: list[RankedRow], times: list[int], trees: Tre
     tops = Counter[tuple[object, ...]]()
     actors: dict[tuple[object, ...], Actor] = {}
     vias: set[bytes] = set()
+    tops_of = ByPattern(lambda answer: {id(found): found for found in map(trees.top, answer.actors)})
     seen: dict[int, tuple[Top, int]] = {}
     for row in own:
         # The same process is at the top of most rows, as the same value.
-        for top in {id(found): found for found in map(trees.top, row.finding.attribution.actors)}.values():
-            seen[id(top)] = (top, seen.get(id(top), (top, 0))[1] + 1)
+        for place, top in tops_of(row.finding.attribution).items():
+            seen[place] = (top, seen.get(place, (top, 0))[1] + 1)
     for top, count in seen.values():
         key = (programs.program(top.actor), top.actor.cmdline, top.actor.uid, top.actor.auid)
         tops[key] += count

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from fimscan.fast_values import maker
@@ -337,6 +337,14 @@ class _Shape(NamedTuple):
     omitted: int
 
 
+class _OfPattern(Attribution):
+    """An answer with the pattern of another one. An altered copy is its own pattern."""
+
+    @cached_property
+    def pattern(self) -> Attribution:
+        return self
+
+
 class AttributionReader:
     """Loads many attributions, of which most differ only in times and events: the rest is parsed once, and shared.
 
@@ -365,7 +373,9 @@ class AttributionReader:
             moments += back[1:]
         shape = self._shapes.get(key)
         if shape is not None:
-            coverage = Coverage(shape.answer.coverage.complete, self._gaps_of(gaps) if gaps else ())
+            coverage = shape.answer.coverage
+            if gaps or coverage.gaps:
+                coverage = Coverage(coverage.complete, self._gaps_of(gaps) if gaps else ())
             return _filled(shape, coverage, moments, None if last_change == "null" else int(last_change or 0))
         found = load_attribution(text)
         if not self._with_reasoning:
@@ -421,7 +431,9 @@ def _filled(shape: _Shape, coverage: Coverage, moments: Sequence[str], last_chan
             for actor in (calls[place],)
         ]
         reasoning = Reasoning(tuple(rulings), shape.omitted, last_change_ns)
-    return Attribution(verdict, reason, tuple(calls[: shape.named]), coverage, notes, reasoning)
+    found: _OfPattern = _new(_OfPattern, (verdict, reason, tuple(calls[: shape.named]), coverage, notes, reasoning))
+    found.pattern = shape.answer
+    return found
 
 
 def dump_holders(holders: Holders | None) -> str | None:
