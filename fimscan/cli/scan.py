@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import click
 
-from fimscan.cli.context import Settings, exit_code, note, packaged, screen_size, terminal_width, use_color
+from fimscan.cli.context import Settings, exit_code, note, packaged, screen_size, use_color
 from fimscan.cli.last_shown import remember_scan
 from fimscan.cli.remedies import own_command
 from fimscan.config import Config
@@ -22,6 +22,7 @@ from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import count_older
 from fimscan.pipeline.history.reporting import report_once
 from fimscan.report.configuration import configuration_lines
+from fimscan.report.console import write_lines
 from fimscan.report.controls import control_lines, host_lines
 from fimscan.report.display import show, size_text
 from fimscan.report.json import write_json
@@ -95,17 +96,20 @@ def scan(  # noqa: PLR0913  # one argument for each option
         with report_once(database, result) as reported, controls.report_once(database, config.output) as report:
             found, facts = packaged(database, reported.diff, settings, disabled=no_packages, after_scan=True)
             shown = replace(reported, diff=found)
+            is_listed = True
             if form == "json":
                 write_json(found, sys.stdout, grouping_of(database, found, facts), report)
             else:
                 print_controls(report)
                 older = count_older(database, found, config)
-                grouping = grouping_if_many(database, shown, facts)
-                print_result(shown, older, own_command(settings), grouping, verbose=verbose)
+                command = own_command(settings)
+                grouping = grouping_if_many(database, shown, facts, command)
+                is_listed = grouping is None
+                print_result(shown, older, command, grouping, verbose=verbose)
             sys.stdout.flush()
         _notify(database, config)
         write_metrics(database, config)
-        if form == "json" or len(found.findings) + len(found.unreadable) <= _ONE_SCREEN:
+        if is_listed:
             remember_scan(settings.url(), found)
         if (unstored := controls.store_head(database)) is not None:
             note(unstored)
@@ -136,10 +140,19 @@ def write_metrics(database: Database, config: Config) -> None:
             note(problem)
 
 
-def grouping_if_many(database: Database, result: ScanResult, facts: Facts | None = None) -> Grouping | None:
-    """The change sets of a scan's changes; ``None`` if there are so few changes that all of them are listed."""
+def grouping_if_many(
+    database: Database, result: ScanResult, facts: Facts | None = None, command: str = "fimscan"
+) -> Grouping | None:
+    """The change sets of a scan's changes; ``None`` if there are so few changes that all of them fit on one screen."""
+    from fimscan.report.text import scan_summary
+
     rows = len(result.diff.findings) + len(result.alarming)
-    return grouping_of(database, result.diff, facts) if rows > _ONE_SCREEN else None
+    if rows <= _ONE_SCREEN:
+        width, height = screen_size()
+        diff = replace(result.diff, unreadable=result.alarming)
+        if len(scan_summary(diff, limit=_ONE_SCREEN, width=width, command=command)) <= height:
+            return None
+    return grouping_of(database, result.diff, facts)
 
 
 def print_result(
@@ -183,12 +196,12 @@ def print_result(
 
 def _print_changes(diff: Diff, command: str, grouping: Grouping | None) -> None:
     from fimscan.report.screen import Screen, write_screen
-    from fimscan.report.text import write_scan_summary
+    from fimscan.report.text import scan_summary
 
     color = use_color(sys.stdout)
     if grouping is None or not grouping.rows:
-        width = terminal_width()
-        write_scan_summary(diff, sys.stdout, limit=_ONE_SCREEN, color=color, width=width, command=command)
+        width, _ = screen_size()
+        write_lines(scan_summary(diff, limit=_ONE_SCREEN, width=width, command=command), sys.stdout, color=color)
         return
     span = f" --from {diff.start.id} --to {diff.end.id}"
     screen = Screen(*screen_size(), program=command, filters=span, limit=_ONE_SCREEN, is_reviewed=True)

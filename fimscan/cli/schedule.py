@@ -124,7 +124,7 @@ def _report(setup: _Setup, settings: Settings, command: str, result: ScanResult)
         print_controls(report)
         found, facts = packaged(database, reported.diff, _fixed(settings, setup.config), after_scan=True)
         shown = replace(reported, diff=found)
-        print_result(shown, 0, command, grouping_if_many(database, shown, facts), verbose=False)
+        print_result(shown, 0, command, grouping_if_many(database, shown, facts, command), verbose=False)
         sys.stdout.flush()
     if (unstored := controls.store_head(database)) is not None:
         note(unstored)

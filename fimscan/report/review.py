@@ -60,7 +60,7 @@ Marks = Mapping[bytes, DispositionStatus]
 def item_lines(item: ReviewItem, diff: Diff, marks: Marks, width: int) -> Iterator[Text]:
     """A change that stands out, in full; or one line for each change of a plan, or of the others of a change set."""
     if item.plan is not None:
-        yield Text(progress_text(item.plan), style="bold")
+        yield Text(progress_text(item.plan, width), style="bold")
         opened = f"plan {item.plan.plan.id}, opened by {show(item.plan.plan.opened_by.name)}"
         yield from map(Text, pack((opened, expected_text(item.plan.plan)), width, _INDENT, _INDENT))
         yield Text()
