@@ -22,6 +22,7 @@ from fimscan.model import Actor, Attribution, Finding, PackageClass, Reason, Ver
 
 STRETCH_NS = 600 * 10**9
 """A tree that changes nothing for this long begins a new change set."""
+_SLACK_NS = 5 * 10**9  # scripts run a little after the files were written
 
 
 class SetKind(StrEnum):
@@ -49,7 +50,8 @@ class ChangeSet:
     ``number`` counts from 1 in the order of urgency; it is valid for one report only. ``roots`` are the uppermost known
     processes, those of most rows first; ``via`` are the programs that they were started through (``sudo``). ``reason``
     is set if no process is named. ``start_ns`` and ``end_ns`` are the times of the first and last system call, or those
-    of the windows if no process is named.
+    of the windows if no process is named. ``during`` is the number of the set of a package manager of the same login
+    that was at work then, if no record says what started these processes: they may be of one of its scripts.
     """
 
     number: int
@@ -59,6 +61,7 @@ class ChangeSet:
     via: tuple[bytes, ...] = ()
     reason: Reason | None = None
     scan: int = 0
+    during: int | None = None
     start_ns: int
     end_ns: int
 
@@ -152,7 +155,7 @@ def group(findings: Sequence[Finding], facts: Facts | None = None) -> Grouping:
             )
         ordered = _backups_last([rows[index] for index in part])
         sets.append(_change_set(number, ordered, [times[index] for index in part], trees))
-    return Grouping(rows=tuple(rows[index] for index in range(len(findings))), sets=tuple(sets))
+    return Grouping(rows=tuple(rows[index] for index in range(len(findings))), sets=_with_managers(sets, trees))
 
 
 def _weight(part: list[int], ranks: Sequence[Rank], keys: Sequence[tuple[object, ...]]) -> tuple[object, ...]:
@@ -257,6 +260,30 @@ def _backups_last(rows: list[RankedRow]) -> list[RankedRow]:
         else:
             others.append(row)
     return [moved for row in others for moved in (row, *backups.pop(row.finding.change.path, ()))]
+
+
+def _with_managers(sets: Sequence[ChangeSet], trees: Trees) -> tuple[ChangeSet, ...]:
+    """Say of sets whose processes may have been started by a script of a package manager in which set that one is.
+
+    A script that itself touches no watched file has no record, and so nothing shows what started its commands. That is
+    no proof that the package manager did.
+    """
+    is_manager = ByPattern(lambda answer: programs.are_package_managers(answer.actors))
+    managers = [item for item in sets if any(is_manager(row.finding.attribution) for row in item.rows)]
+    working = {item.number for item in managers}
+    found = []
+    for item in sets:
+        near = [other.number for other in managers if _may_be_of(item, other)]
+        is_open = (
+            item.kind is SetKind.TREE and item.number not in working and not any(map(trees.has_parent, item.roots))
+        )
+        found.append(replace(item, during=near[0]) if near and is_open else item)
+    return tuple(found)
+
+
+def _may_be_of(item: ChangeSet, manager: ChangeSet) -> bool:
+    is_then = manager.start_ns - _SLACK_NS <= item.start_ns and item.end_ns <= manager.end_ns + _SLACK_NS
+    return is_then and item is not manager and _login_of(item.roots) == _login_of(manager.roots)
 
 
 def _change_set(number: int, rows: list[RankedRow], times: list[int], trees: Trees) -> ChangeSet:

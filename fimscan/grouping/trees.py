@@ -61,6 +61,10 @@ class Trees:
             found = self._trees[node] = self._find(node)
         return found
 
+    def has_parent(self, actor: Actor) -> bool:
+        """Whether it is known what started a process; nothing but init starts those without a parent."""
+        return actor.ppid is None or actor.ppid <= _INIT or self._parent(actor, actor) is not None
+
     def top(self, actor: Actor) -> Top:
         """The uppermost known process of a tree that did not only start another program."""
         key = _key(actor)

@@ -157,6 +157,8 @@ def set_tail(item: ChangeSet, *, short: bool = False, are_above: bool = True) ->
     """
     if item.standing_out:
         yield f"{item.standing_out:,} {'above' if are_above else 'to look at'}"
+    if item.during is not None:
+        yield f"while set {item.during} ran: its parent is in no record" if not short else f"during set {item.during}"
     if item.kind is not SetKind.NOBODY:
         for verdict, count in sorted(item.verdicts.items(), key=lambda entry: entry[0].strength):
             if verdict is not Verdict.CONFIRMED:
