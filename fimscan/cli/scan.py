@@ -22,7 +22,6 @@ from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import count_older
 from fimscan.pipeline.history.reporting import report_once
 from fimscan.report.configuration import configuration_lines
-from fimscan.report.console import write_lines
 from fimscan.report.controls import control_lines, host_lines
 from fimscan.report.display import show, size_text
 from fimscan.report.json import write_json
@@ -144,10 +143,12 @@ def grouping_if_many(
     database: Database, result: ScanResult, facts: Facts | None = None, command: str = "fimscan"
 ) -> Grouping | None:
     """The change sets of a scan's changes; ``None`` if there are so few changes that all of them fit on one screen."""
-    from fimscan.report.text import scan_summary
-
     rows = len(result.diff.findings) + len(result.alarming)
+    if not rows:
+        return None
     if rows <= _ONE_SCREEN:
+        from fimscan.report.text import scan_summary
+
         width, height = screen_size()
         diff = replace(result.diff, unreadable=result.alarming)
         if len(scan_summary(diff, limit=_ONE_SCREEN, width=width, command=command)) <= height:
@@ -195,6 +196,7 @@ def print_result(
 
 
 def _print_changes(diff: Diff, command: str, grouping: Grouping | None) -> None:
+    from fimscan.report.console import write_lines
     from fimscan.report.screen import Screen, write_screen
     from fimscan.report.text import scan_summary
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.cells import cell_len
-
 from fimscan.model import ChangePlan, Diff, PlanProgress, PlanState
-from fimscan.report.console import shortened
 from fimscan.report.display import minute_text, show
 from fimscan.report.words import plural
 
@@ -35,7 +32,11 @@ def progress_text(item: PlanProgress, width: int | None = None) -> str:
     if item.missing:
         counts.append(f"{len(item.missing):,} {'not yet' if item.state is PlanState.OPEN else 'that never happened'}")
     rest = f", {show(item.plan.ticket)}: {', '.join(counts)}"
-    return (who if width is None else shortened(who, max(_SHORTEST, width - cell_len(rest)))) + rest
+    if width is not None:
+        from fimscan.report.console import shortened
+
+        who = shortened(who, max(_SHORTEST, width - len(rest)))
+    return who + rest
 
 
 def plan_lines(item: PlanProgress, width: int | None = None) -> Iterator[str]:
