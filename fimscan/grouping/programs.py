@@ -137,9 +137,12 @@ def is_starter(actor: Actor) -> bool:
 
 
 def _is_at_prompt(actor: Actor) -> bool:
-    """A shell without a script and without ``-c``; one whose command line is unknown counts as one."""
+    """A shell without a script and without ``-c``; one whose command line is unknown counts as one.
+
+    Unless its name is that of a script: the kernel names a process after the script whose first line names the shell.
+    """
     if not actor.cmdline:
-        return True
+        return actor.comm is None or actor.comm.removeprefix(b"-") in (SHELLS | {name(actor)})
     return all(
         argument.startswith(b"-") and (argument.startswith(b"--") or b"c" not in argument)
         for argument in actor.cmdline[1:]

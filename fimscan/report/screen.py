@@ -30,7 +30,7 @@ from fimscan.report.change_sets import (
     title_parts,
     user_in_short,
 )
-from fimscan.report.console import pack, shortened, write_lines
+from fimscan.report.console import pack, shortened, wrap, write_lines
 from fimscan.report.differences import differences
 from fimscan.report.display import command_text, show, time_text
 from fimscan.report.text import (
@@ -165,7 +165,7 @@ def _report(diff: Diff, grouping: Grouping, screen: Screen) -> list[Text]:
     lines = _laid_out(diff, grouping, screen, _Shown(most, entries))
     if not screen.is_whole:
         shorter = _shorter(most)
-        while len(lines) > screen.height and (counts := next(shorter, None)) is not None:
+        while _height(lines, screen.width) > screen.height and (counts := next(shorter, None)) is not None:
             titles, full = counts
             lines = _laid_out(diff, grouping, screen, _Shown(titles, entries[:full]))
     return lines
@@ -196,14 +196,15 @@ def _laid_out(diff: Diff, grouping: Grouping, screen: Screen, shown: _Shown) -> 
     listed = [item for item in grouping.sets if item.number not in seen]
     folded = _folded([item for item in grouping.sets if item.number in seen])
     # The heading; the line that counts the rest replaces a set.
-    used = len(above) + len(footer) + len(folded) + 1
+    width = screen.width
+    used = _height([*above, *footer, *folded], width) + 1
     # Below a list that was cut, the sets say what else there is.
     least = min(len(listed), _LEAST_SETS if everything else _LEAST_SETS + 1)
     if used + 1 + least > screen.height:
         above = [line for line in above if line.plain]
-        if len(above) + len(footer) + len(folded) + 1 + least > screen.height:
+        if _height([*above, *footer, *folded], width) + 1 + least > screen.height:
             footer = [*_footer(diff, grouping, screen, is_short=True)]
-        room = screen.height - len(above) - len(footer) - len(folded) - 1
+        room = screen.height - _height([*above, *footer, *folded], width) - 1
         if room < least:
             room = _SETS_BELOW_THE_SCREEN if screen.is_whole else least
     else:
@@ -216,6 +217,11 @@ def _laid_out(diff: Diff, grouping: Grouping, screen: Screen, shown: _Shown) -> 
         changes = sum(len(item.rows) for item in left)
         lines.append(Text(f"... and {plural(len(left), 'more set')} with {changes:,} changes: {screen.command} --sets"))
     return [*lines, *footer]
+
+
+def _height(lines: Iterable[Text], width: int) -> int:
+    """How many lines a terminal shows: one that is too wide takes several."""
+    return sum(max(1, -(-cell_len(line.plain) // max(1, width))) for line in lines)
 
 
 def _folded(sets: Sequence[ChangeSet]) -> list[Text]:
@@ -312,7 +318,7 @@ def _set_line(item: ChangeSet, day_ns: int, width: int, *, are_above: bool) -> s
 def _footer(diff: Diff, grouping: Grouping, screen: Screen, *, is_short: bool = False) -> Iterator[Text]:
     """What is beside the sets, and how to go on. A short one leaves out what ``fimscan review`` has as a key."""
     if (same := same_content_text(grouping.sets)) is not None:
-        yield Text(same)
+        yield from map(Text, wrap(same, screen.width, "", _INDENT))
     for _, items in unreadable_groups(replace(diff, unreadable=tuple(i for i in diff.unreadable if not i.differs))):
         yield Text(f"{plural(len(items), 'file')} could not be compared: {screen.command} --flat lists them.")
     if diff.opened_unmodified:

@@ -182,6 +182,15 @@ def test_the_most_urgent_are_told_in_full_and_more_have_their_name_on_the_screen
     assert " 1      4  useradd, cp, chmod, by eve as root, 04:35; 3 to look at\n" in written and " above" not in written
 
 
+@pytest.mark.parametrize("width", [60, 80])
+def test_it_fits_on_a_narrow_terminal_as_well(make: Make, width: int) -> None:
+    """Which breaks the lines that are too wide for it: commands and names are not cut."""
+    diff = make.diff(*accounts(make), *machine(make, 40).findings)
+    written = screen_of(diff, facts(make), width=width, is_reviewed=True).splitlines()
+    assert sum(max(1, -(-cell_len(line) // width)) for line in written) <= 24
+    assert sum(line.startswith("attributes  #3002") for line in written) == 1
+
+
 def test_where_all_names_fit_but_not_who_it_was_the_screen_says_how_to_see_that(make: Make) -> None:
     """The first three are told in full at least."""
     loud = [
