@@ -308,6 +308,11 @@ def _set_line(item: ChangeSet, day_ns: int, width: int, *, are_above: bool) -> s
     short = [*set_tail(item, short=True, are_above=are_above)]
     tails = ([*set_tail(item, are_above=are_above)], *(short[:count] for count in range(len(short), 0, -1)))
     shortest = _SHORTEST_REASON if item.kind is SetKind.NOBODY else _SHORTEST_COMMAND
+    if item.kind is SetKind.NOBODY:
+        brief = rest.replace(f"found by scan {item.scan}, ", "")  # that says less than the reason
+        whole = cell_len(f"{front}{command}; {', '.join(short)}")
+        if whole + cell_len(rest) > width >= whole + cell_len(brief):
+            rest, shortest = brief, cell_len(command)
     room = width - len(front) - min(cell_len(command), shortest)
     endings = (f"{rest}; {', '.join(tail)}" for tail in tails if tail)
     ending = next((text for text in endings if cell_len(text) <= room), rest)
