@@ -30,6 +30,7 @@ from fimscan.scan.scanner import Progress
 from fimscan.store.database import Database
 
 _ONE_SCREEN = 12
+_LEAST_HEIGHT = 16  # however many controls failed
 _CONTROL_FAILED = 8
 
 
@@ -99,12 +100,12 @@ def scan(  # noqa: PLR0913  # one argument for each option
             if form == "json":
                 write_json(found, sys.stdout, grouping_of(database, found, facts), report)
             else:
-                print_controls(report)
+                above = print_controls(report)
                 older = count_older(database, found, config)
                 command = own_command(settings)
                 grouping = grouping_if_many(database, shown, facts, command)
                 is_listed = grouping is None
-                print_result(shown, older, command, grouping, verbose=verbose)
+                print_result(shown, older, command, grouping, verbose=verbose, above=above)
             sys.stdout.flush()
         _notify(database, config)
         write_metrics(database, config)
@@ -116,10 +117,12 @@ def scan(  # noqa: PLR0913  # one argument for each option
     return changed + (_CONTROL_FAILED if strict and report.has_failed else 0)
 
 
-def print_controls(report: ControlReport) -> None:
-    """Print the new names of the host, and which controls failed or work again."""
-    for line in (*host_lines(report.host_events), *control_lines(report)):
+def print_controls(report: ControlReport) -> int:
+    """Print the new names of the host, and which controls failed or work again; return the number of lines."""
+    lines = [*host_lines(report.host_events), *control_lines(report)]
+    for line in lines:
         click.echo(line)
+    return len(lines)
 
 
 def _notify(database: Database, config: Config) -> None:
@@ -157,7 +160,13 @@ def grouping_if_many(
 
 
 def print_result(
-    result: ScanResult, waiting: int, command: str = "fimscan", grouping: Grouping | None = None, *, verbose: bool
+    result: ScanResult,
+    waiting: int,
+    command: str = "fimscan",
+    grouping: Grouping | None = None,
+    *,
+    verbose: bool,
+    above: int = 0,
 ) -> None:
     """Print what a scan found, on one screen; nothing if nothing changed and there is no terminal.
 
@@ -167,6 +176,7 @@ def print_result(
         command: how this program is called, for the commands that are printed.
         grouping: the change sets; then what stands out and the sets are printed instead of the first changes.
         verbose: print a line even if nothing changed.
+        above: how many lines of the screen are taken by what was printed before.
     """
     diff, scan = result.diff, result.scan
     seconds = ((scan.finished_ns or scan.started_ns) - scan.started_ns) / 1e9
@@ -188,14 +198,15 @@ def print_result(
         click.echo(f"New configuration: {', '.join(parts)}.")
     more = f" {waiting:,} more to accept from earlier scans; '{command} diff' shows all." if waiting else ""
     if diff.findings or result.alarming:
-        _print_changes(replace(diff, unreadable=result.alarming), command, grouping)
+        taken = above + len(result.new_absent) + bool(result.adopted or result.dropped) + bool(more)
+        _print_changes(replace(diff, unreadable=result.alarming), command, grouping, taken)
         if more:
             click.echo(more.strip())
     elif not result.is_baseline and (verbose or sys.stdout.isatty()):
         click.echo(f"Nothing changed since scan {diff.start.id}: {seen}.{more}")
 
 
-def _print_changes(diff: Diff, command: str, grouping: Grouping | None) -> None:
+def _print_changes(diff: Diff, command: str, grouping: Grouping | None, taken: int) -> None:
     from fimscan.report.console import write_lines
     from fimscan.report.screen import Screen, write_screen
     from fimscan.report.text import scan_summary
@@ -206,7 +217,9 @@ def _print_changes(diff: Diff, command: str, grouping: Grouping | None) -> None:
         write_lines(scan_summary(diff, limit=_ONE_SCREEN, width=width, command=command), sys.stdout, color=color)
         return
     span = f" --from {diff.start.id} --to {diff.end.id}"
-    screen = Screen(*screen_size(), program=command, filters=span, limit=_ONE_SCREEN, is_reviewed=True)
+    width, height = screen_size()
+    height = max(height - taken, _LEAST_HEIGHT)
+    screen = Screen(width, height, program=command, filters=span, limit=_ONE_SCREEN, is_reviewed=True)
     write_screen(diff, grouping, sys.stdout, color=color, screen=screen)
 
 
