@@ -56,12 +56,13 @@ Packed: TypeAlias = tuple[Any, ...]
 
 _NUMBERS = slice(FIELDS.index("dev"), FIELDS.index("ctime_ns") + 1)
 _FIRST_DIGEST = FIELDS.index(ALGORITHMS[0])
-_KINDS = {kind.value: kind for kind in FileKind}
+_AFTER_DIGESTS, _ALL = _FIRST_DIGEST + len(ALGORITHMS), len(FIELDS)
+KINDS = {kind.value: kind for kind in FileKind}
 _STRINGS = slice(FIELDS.index("link_target"), FIELDS.index("xattr_digest") + 1)
 _XATTRS, _FLAGS = FIELDS.index("xattrs"), FIELDS.index("flags")
 _HEAD = b"fimscan.state/%d %b " + b"%d " * (_NUMBERS.stop - _NUMBERS.start) + b"%d:%b,%b"
 _LABELS = tuple(b"%d:%b," % (len(name), name.encode()) for name in ALGORITHMS)
-_make_state, _make_digest = maker(FileState), maker(Digest)
+make_state, _make_digest = maker(FileState), maker(Digest)
 _IN_ORDER = tuple(range(len(ALGORITHMS)))
 
 
@@ -114,11 +115,11 @@ def pack(state: FileState) -> Packed:
 
 def unpack(packed: Packed) -> FileState:
     """The inverse of :func:`pack`."""
-    path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns, *rest = packed
-    link_target, xattr_digest, xattrs, flags, read_start_ns, read_end_ns, prefix, *_ = rest[len(ALGORITHMS) :]
-    return _make_state(
+    path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns = packed[:_FIRST_DIGEST]
+    link_target, xattr_digest, xattrs, flags, read_start_ns, read_end_ns, prefix = packed[_AFTER_DIGESTS:_ALL]
+    return make_state(
         path=path,
-        kind=_KINDS[kind],
+        kind=KINDS[kind],
         dev=dev,
         inode=inode,
         nlink=nlink,
@@ -128,12 +129,12 @@ def unpack(packed: Packed) -> FileState:
         size=size,
         mtime_ns=mtime_ns,
         ctime_ns=ctime_ns,
-        digests=_digests(rest),
+        digests=digests_of(packed[_FIRST_DIGEST:_AFTER_DIGESTS]),
         link_target=link_target,
         xattr_digest=xattr_digest,
         xattrs=load_xattrs(xattrs) if xattrs else None if xattrs is None else (),
         flags=flags,
-        prefix=None if prefix is None else Prefix(size=prefix[0], digests=_digests(prefix[1])),
+        prefix=None if prefix is None else Prefix(size=prefix[0], digests=digests_of(prefix[1])),
         read_start_ns=read_start_ns,
         read_end_ns=read_end_ns,
     )
@@ -144,7 +145,7 @@ def _in_slots(digests: Sequence[Digest]) -> tuple[bytes | None, ...]:
     return tuple(map(taken.get, ALGORITHMS))
 
 
-def _digests(slots: Sequence[bytes | None]) -> tuple[Digest, ...]:
-    """The digests that were taken; ``slots`` begin with one for each algorithm."""
-    taken = zip(ALGORITHMS, slots)  # noqa: B905  # other values may follow
+def digests_of(slots: Sequence[bytes | None]) -> tuple[Digest, ...]:
+    """The digests that were taken; ``slots`` are one for each algorithm."""
+    taken = zip(ALGORITHMS, slots, strict=True)
     return tuple([_make_digest(algorithm=name, value=value) for name, value in taken if value is not None])

@@ -16,7 +16,7 @@ FLOORS = (
     ("model", "errors", "shipped", "__init__"),
     (
         *("timing", "paths", "passwords", "excludes", "decompression", "xattrs", "fast_values", "gc_pause", "contents"),
-        *("trust", "profiles", "signal_flag", "whole_file"),
+        *("trust", "profiles", "signal_flag", "whole_file", "by_pattern"),
     ),
     ("state_row", "linux", "config"),
     ("scan", "audit", "compare", "packages"),

@@ -17,6 +17,7 @@ from fimscan.cli.context import (
     Settings,
     absolute_path,
     exit_code,
+    leave_to_exit,
     note,
     output_to,
     packaged,
@@ -75,6 +76,7 @@ _WITH_HEADLINE = ("text", "html")  # it says that a filter matched nothing; othe
 )
 @click.option("--history", is_flag=True, help="Show every recorded change of --path, also those that were undone.")
 @click.option("--flat", is_flag=True, help="Text: list every row, however many. The other formats always do.")
+@click.option("--look", is_flag=True, help="Text: list all that stands out, however many lines it takes.")
 @click.option("--sets", "list_sets", is_flag=True, help="Text: list all change sets, one line each.")
 @click.option("--set", "number", type=int, metavar="N", help="Show only the changes of this change set, in full.")
 @click.option(
@@ -95,6 +97,7 @@ def diff(  # noqa: PLR0913  # one argument for each option
     verdict: str | None,
     history: bool,
     flat: bool,
+    look: bool,
     list_sets: bool,
     number: int | None,
     whole_text: bool,
@@ -105,7 +108,8 @@ def diff(  # noqa: PLR0913  # one argument for each option
 ) -> int:
     """Show what differs from the accepted baseline, and who changed it.
 
-    The text of many changes is one screen: what stands out, each with who did it, then the change sets. A change set is
+    The text of many changes is one screen: what stands out, each with who did it, then the change sets. What does not
+    fit is counted; --look, --sets and --flat list it. A change set is
     what one command did with all that it started. The numbers of sets belong to this report: a later scan, or another
     filter, gives others.
 
@@ -130,6 +134,7 @@ def diff(  # noqa: PLR0913  # one argument for each option
         flat=flat or history or whole_text,
         is_opened=flat or history or whole_text,
         lines=_lines_shown(form, out, whole=whole_text),
+        look=look,
         list_sets=list_sets,
         number=number,
         filters=filters,
@@ -156,6 +161,7 @@ def diff(  # noqa: PLR0913  # one argument for each option
         _write(found, grouping, view, stream, commands, page)
     if number is None and not history:
         remember(settings.url(), found)
+    leave_to_exit(found, facts, grouping, page)
     return exit_code(found)
 
 
@@ -170,6 +176,7 @@ class _View:
 
     form: str
     flat: bool
+    look: bool
     list_sets: bool
     number: int | None
     filters: Mapping[str, str | int | None]
@@ -188,7 +195,7 @@ class _View:
             return True
         if self.form != "text":
             return False
-        return self.list_sets or not (self.flat or _fits(found, self.screen(found)))
+        return self.list_sets or self.look or not (self.flat or _fits(found, self.screen(found)))
 
     def groups(self, found: Diff) -> bool:
         """Whether the changes have to be grouped, to show the sets or to name the report."""
@@ -215,6 +222,7 @@ class _View:
             self.options,
             view=TextView(self.lines, command),
             is_reviewed=self.names_report(found),
+            is_whole=self.look,
         )
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from fimscan.cli.context import Settings, absolute_path, note, packaged
+from fimscan.cli.context import Settings, absolute_path, note, packaged, terminal_width
 from fimscan.cli.reviewer import current_reviewer, own_changes_rule, printable
 from fimscan.errors import UsageError
 from fimscan.grouping import Grouping
@@ -131,7 +131,7 @@ def list_plans(settings: Settings, *, everything: bool, form: str) -> None:
         write_document(plans_document(os.uname().nodename, shown), sys.stdout)
         return
     for item in shown:
-        for line in plan_lines(item):
+        for line in plan_lines(item, terminal_width()):
             click.echo(line)
     if not shown:
         click.echo("There is no plan." if everything else "There is no open plan.")
@@ -158,7 +158,7 @@ def _write(database: Database, settings: Settings, form: str, number: int) -> No
         write_document(plans_document(database.host, found), sys.stdout)
         return
     for item in found:
-        for line in plan_lines(item):
+        for line in plan_lines(item, terminal_width()):
             click.echo(line)
 
 

@@ -106,6 +106,7 @@ class Reviewing:
         self._text: tuple[str, Callable[[int], Iterable[Text]]] | None = None
         self._chosen: int | None = None  # the row of an opened set
         self._scroll = 0
+        self._laid_out: tuple[tuple[ReviewItem, int, int | None], list[Text]] | None = None
         self._message = ""
         self.is_over = False
 
@@ -420,7 +421,11 @@ class Reviewing:
         item = self._item
         if item is None:
             return folded(summary_lines(self._all, diff, self._marks, width, self._program), width)
-        return folded(item_lines(item, diff, self._marks, width), width)
+        # A set of thousands of changes is laid out once, not for each key that scrolls.
+        state = (item, width, self._decided[-1].act if self._decided else None)
+        if self._laid_out is None or self._laid_out[0] != state:
+            self._laid_out = state, folded(item_lines(item, diff, self._marks, width), width)
+        return self._laid_out[1]
 
     def _list(self, width: int) -> list[Text]:
         rows, chosen = self._opened_rows(), self._chosen or 0

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import click
 
-from fimscan.cli.context import Settings, exit_code, note, packaged, screen_size, terminal_width, use_color
+from fimscan.cli.context import Settings, exit_code, note, packaged, screen_size, use_color
 from fimscan.cli.last_shown import remember_scan
 from fimscan.cli.remedies import own_command
 from fimscan.config import Config
@@ -30,6 +30,7 @@ from fimscan.scan.scanner import Progress
 from fimscan.store.database import Database
 
 _ONE_SCREEN = 12
+_LEAST_HEIGHT = 16  # however many controls failed
 _CONTROL_FAILED = 8
 
 
@@ -97,17 +98,20 @@ def scan(  # noqa: PLR0913  # one argument for each option
         with report_once(database, result) as reported, controls.report_once(database, config.output) as report:
             found, facts = packaged(database, reported.diff, settings, disabled=no_packages, after_scan=True)
             shown = replace(reported, diff=found)
+            is_listed = True
             if form == "json":
                 write_json(found, sys.stdout, grouping_of(database, found, facts), report)
             else:
-                print_controls(report)
+                above = print_controls(report)
                 older = count_older(database, found, config)
-                grouping = grouping_if_many(database, shown, facts)
-                print_result(shown, older, own_command(settings), grouping, verbose=verbose)
+                command = own_command(settings)
+                grouping = grouping_if_many(database, shown, facts, command)
+                is_listed = grouping is None
+                print_result(shown, older, command, grouping, verbose=verbose, above=above)
             sys.stdout.flush()
         _notify(database, config)
         write_metrics(database, config)
-        if form == "json" or len(found.findings) + len(found.unreadable) <= _ONE_SCREEN:
+        if is_listed:
             remember_scan(settings.url(), found)
         if (unstored := controls.store_head(database)) is not None:
             note(unstored)
@@ -115,10 +119,12 @@ def scan(  # noqa: PLR0913  # one argument for each option
     return changed + (_CONTROL_FAILED if strict and report.has_failed else 0)
 
 
-def print_controls(report: ControlReport) -> None:
-    """Print the new names of the host, and which controls failed or work again."""
-    for line in (*host_lines(report.host_events), *control_lines(report)):
+def print_controls(report: ControlReport) -> int:
+    """Print the new names of the host, and which controls failed or work again; return the number of lines."""
+    lines = [*host_lines(report.host_events), *control_lines(report)]
+    for line in lines:
         click.echo(line)
+    return len(lines)
 
 
 def _notify(database: Database, config: Config) -> None:
@@ -138,14 +144,31 @@ def write_metrics(database: Database, config: Config) -> None:
             note(problem)
 
 
-def grouping_if_many(database: Database, result: ScanResult, facts: Facts | None = None) -> Grouping | None:
-    """The change sets of a scan's changes; ``None`` if there are so few changes that all of them are listed."""
+def grouping_if_many(
+    database: Database, result: ScanResult, facts: Facts | None = None, command: str = "fimscan"
+) -> Grouping | None:
+    """The change sets of a scan's changes; ``None`` if there are so few changes that all of them fit on one screen."""
     rows = len(result.diff.findings) + len(result.alarming)
-    return grouping_of(database, result.diff, facts) if rows > _ONE_SCREEN else None
+    if not rows:
+        return None
+    if rows <= _ONE_SCREEN:
+        from fimscan.report.text import scan_summary
+
+        width, height = screen_size()
+        diff = replace(result.diff, unreadable=result.alarming)
+        if len(scan_summary(diff, limit=_ONE_SCREEN, width=width, command=command)) <= height:
+            return None
+    return grouping_of(database, result.diff, facts)
 
 
 def print_result(
-    result: ScanResult, waiting: int, command: str = "fimscan", grouping: Grouping | None = None, *, verbose: bool
+    result: ScanResult,
+    waiting: int,
+    command: str = "fimscan",
+    grouping: Grouping | None = None,
+    *,
+    verbose: bool,
+    above: int = 0,
 ) -> None:
     """Print what a scan found, on one screen; nothing if nothing changed and there is no terminal.
 
@@ -155,6 +178,7 @@ def print_result(
         command: how this program is called, for the commands that are printed.
         grouping: the change sets; then what stands out and the sets are printed instead of the first changes.
         verbose: print a line even if nothing changed.
+        above: how many lines of the screen are taken by what was printed before.
     """
     diff, scan = result.diff, result.scan
     seconds = ((scan.finished_ns or scan.started_ns) - scan.started_ns) / 1e9
@@ -176,24 +200,28 @@ def print_result(
         click.echo(f"New configuration: {', '.join(parts)}.")
     more = f" {waiting:,} more to accept from earlier scans; '{command} diff' shows all." if waiting else ""
     if diff.findings or result.alarming:
-        _print_changes(replace(diff, unreadable=result.alarming), command, grouping)
+        taken = above + len(result.new_absent) + bool(result.adopted or result.dropped) + bool(more)
+        _print_changes(replace(diff, unreadable=result.alarming), command, grouping, taken)
         if more:
             click.echo(more.strip())
     elif not result.is_baseline and (verbose or sys.stdout.isatty()):
         click.echo(f"Nothing changed since scan {diff.start.id}: {seen}.{more}")
 
 
-def _print_changes(diff: Diff, command: str, grouping: Grouping | None) -> None:
+def _print_changes(diff: Diff, command: str, grouping: Grouping | None, taken: int) -> None:
+    from fimscan.report.console import write_lines
     from fimscan.report.screen import Screen, write_screen
-    from fimscan.report.text import write_scan_summary
+    from fimscan.report.text import scan_summary
 
     color = use_color(sys.stdout)
     if grouping is None or not grouping.rows:
-        width = terminal_width()
-        write_scan_summary(diff, sys.stdout, limit=_ONE_SCREEN, color=color, width=width, command=command)
+        width, _ = screen_size()
+        write_lines(scan_summary(diff, limit=_ONE_SCREEN, width=width, command=command), sys.stdout, color=color)
         return
     span = f" --from {diff.start.id} --to {diff.end.id}"
-    screen = Screen(*screen_size(), program=command, filters=span, limit=_ONE_SCREEN, is_reviewed=True)
+    width, height = screen_size()
+    height = max(height - taken, _LEAST_HEIGHT)
+    screen = Screen(width, height, program=command, filters=span, limit=_ONE_SCREEN, is_reviewed=True)
     write_screen(diff, grouping, sys.stdout, color=color, screen=screen)
 
 

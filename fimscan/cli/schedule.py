@@ -123,10 +123,11 @@ def _report(setup: _Setup, settings: Settings, command: str, result: ScanResult)
     for problem in result.new_problems:
         note(problem)
     with report_once(database, result) as reported, controls.report_once(setup.database, setup.config.output) as report:
-        print_controls(report)
+        above = print_controls(report)
         found, facts = packaged(database, reported.diff, _fixed(settings, setup.config), after_scan=True)
         shown = replace(reported, diff=found)
-        print_result(shown, 0, command, grouping_if_many(database, shown, facts), verbose=False)
+        grouping = grouping_if_many(database, shown, facts, command)
+        print_result(shown, 0, command, grouping, verbose=False, above=above)
         sys.stdout.flush()
     if (unstored := controls.store_head(database)) is not None:
         note(unstored)

@@ -22,7 +22,7 @@ from fimscan.compare.append_only import (
 )
 from fimscan.compare.merge import Merge, Pair, merge
 from fimscan.compare.moves import with_moves
-from fimscan.compare.net_changes import rows_with_steps
+from fimscan.compare.net_changes import only_step, rows_with_steps, steps_by_path
 from fimscan.compare.states import change_of, differences, same_content, same_state
 
 __all__ = [
@@ -48,9 +48,11 @@ __all__ = [
     "is_next_generation",
     "judge",
     "merge",
+    "only_step",
     "out_of_order",
     "rows_with_steps",
     "same_content",
     "same_state",
+    "steps_by_path",
     "with_moves",
 ]

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from fimscan.fast_values import maker, replacer
-from fimscan.model import Attribution, Breach, Change, Coverage, Finding, Reason, Verdict, Window
+from fimscan.model import Attribution, Breach, Change, ChangeKind, Coverage, FileState, Finding, Reason, Verdict, Window
 
 _make_finding, _altered = maker(Finding), replacer(Change)
 _UNKNOWN = Attribution(
@@ -23,13 +23,31 @@ def rows_with_steps(net: Iterable[Change], steps: Iterable[Finding]) -> list[Fin
     The verdict of a row is the weakest of its steps. Its actors are those of all steps, latest step first. Its number
     is that of the last step. Steps under earlier names of a moved file are included.
     """
+    by_path = steps_by_path(steps)
+    found = (_row(change, _steps_of(change, by_path)) for change in net)
+    return sorted(found, key=lambda row: row.change.path)
+
+
+def steps_by_path(steps: Iterable[Finding]) -> dict[bytes, list[Finding]]:
+    """The steps of each path, those that moved its file away included."""
     by_path: dict[bytes, list[Finding]] = defaultdict(list)
     for step in steps:
         by_path[step.change.path].append(step)
         if step.change.moved_from is not None:
             by_path[step.change.moved_from].append(step)
-    found = (_row(change, _steps_of(change, by_path)) for change in net)
-    return sorted(found, key=lambda row: row.change.path)
+    return by_path
+
+
+def only_step(steps: Sequence[Finding], before: FileState | None, after: FileState | None) -> Finding | None:
+    """The only step of a path if it leads from one of these states to the other; then it is the row as it is.
+
+    Not if it can be part of a move.
+    """
+    if len(steps) != 1:
+        return None
+    change = steps[0].change
+    is_same_file = change.kind in (ChangeKind.MODIFIED, ChangeKind.ATTRIBUTES)
+    return steps[0] if is_same_file and change.before is before and change.after is after else None
 
 
 def _steps_of(change: Change, by_path: dict[bytes, list[Finding]]) -> Sequence[Finding]:
@@ -55,7 +73,13 @@ def _row(change: Change, steps: Sequence[Finding]) -> Finding:
     last = steps[-1]
     if len(steps) == 1:
         return _make_finding(
-            change=_altered(change, id=last.change.id, window=last.change.window, breach=last.change.breach),
+            change=_altered(
+                change,
+                id=last.change.id,
+                window=last.change.window,
+                holders=last.change.holders,
+                breach=last.change.breach,
+            ),
             attribution=last.attribution,
             scan=last.scan,
             in_effect=last.in_effect,

@@ -218,7 +218,10 @@ def place_of(path: bytes) -> Place | None:
             (place for ending, place in (*_HOMES.items(), *_ENDINGS.items()) if path.endswith(ending)),
             None,
         )
-    return next((_BY_NAME[name] for part, name in _INNER if part in path), None)
+    for part, name in _INNER:
+        if part in path:
+            return _BY_NAME[name]
+    return None
 
 
 @lru_cache(maxsize=4096)  # most files share their directory with others

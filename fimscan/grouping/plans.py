@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from fimscan.grouping.selection import names_of, ran, was
 from fimscan.grouping.sets import Grouping
@@ -33,6 +34,12 @@ def extra_rows(grouping: Grouping, planned: frozenset[bytes], of_any: frozenset[
         if not planned.isdisjoint(found):
             paths += (path for path in found if path not in of_any)
     return tuple(sorted(paths))
+
+
+def is_changed_otherwise(finding: Finding, plan: ChangePlan) -> bool:
+    """Whether a row has a step as planned, and another one that is not: somebody changed it again, or later."""
+    steps = finding.steps or (finding,)
+    return not is_planned(finding, plan) and any(is_planned(replace(step, steps=()), plan) for step in steps)
 
 
 def missing_items(plan: ChangePlan, happened: Sequence[Finding]) -> tuple[bytes, ...]:

@@ -5,7 +5,7 @@ A program is known by its path as the kernel recorded it. Names and command line
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from fimscan.model import PACKAGE_MANAGERS, SCRIPTED_PACKAGE_MANAGERS, Actor, ExeOrigin
 
@@ -69,7 +69,17 @@ def is_of_host(actor: Actor) -> bool:
 
 def is_package_manager(actor: Actor) -> bool:
     """Whether it is one, by its program."""
-    return program(actor) in PACKAGE_MANAGERS and is_of_host(actor)
+    return (actor.exe in PACKAGE_MANAGERS or program(actor) in PACKAGE_MANAGERS) and is_of_host(actor)
+
+
+def are_package_managers(actors: Iterable[Actor]) -> bool:
+    """Whether all of them are some, and there is one at all."""
+    found = False
+    for actor in actors:
+        if not is_package_manager(actor):
+            return False
+        found = True
+    return found
 
 
 def may_be_package_manager(actor: Actor) -> bool:
@@ -127,9 +137,12 @@ def is_starter(actor: Actor) -> bool:
 
 
 def _is_at_prompt(actor: Actor) -> bool:
-    """A shell without a script and without ``-c``; one whose command line is unknown counts as one."""
+    """A shell without a script and without ``-c``; one whose command line is unknown counts as one.
+
+    Unless its name is that of a script: the kernel names a process after the script whose first line names the shell.
+    """
     if not actor.cmdline:
-        return True
+        return actor.comm is None or actor.comm.removeprefix(b"-") in (SHELLS | {name(actor)})
     return all(
         argument.startswith(b"-") and (argument.startswith(b"--") or b"c" not in argument)
         for argument in actor.cmdline[1:]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from functools import lru_cache
 from operator import attrgetter
@@ -182,67 +182,91 @@ class _Excuse(NamedTuple):
     shipped: bool
 
 
-def rank_of(finding: Finding, facts: Facts) -> Rank:
-    """Rank one row. A row with steps has the reasons of each step, too: what was undone still happened."""
-    path = finding.change.path
-    signs: dict[RankReason, bool] = {}
-    place: Place | None = None
-    parts = [(finding.change, finding.attribution, facts.provenance.get(path))]
+def rank_of(finding: Finding, facts: Facts, is_by_manager: Callable[[Attribution], bool] | None = None) -> Rank:
+    """Rank one row. A row with steps has the reasons of each step, too: what was undone still happened.
+
+    ``is_by_manager`` is :func:`is_by_package_manager`, for those who rank many rows.
+    """
+    is_by_manager = is_by_manager or (lambda answer: is_by_package_manager(answer, facts))
+    path, nature = finding.change.path, nature_of(finding.change)
+    place = _place_of(finding.change)
+    provenance = facts.provenance.get(path)
+    part = _Part(finding.change, finding.attribution, provenance, nature, place, is_by_manager(finding.attribution))
+    found = _signs(part, finding.severity, facts)
     if len(finding.steps) > 1:
-        parts += [(step.change, step.attribution, None) for step in finding.steps]
-    for change, attribution, provenance in parts:
-        found = _place_of(change)
-        place = place or found
-        for reason, decides in _signs(change, attribution, provenance, finding.severity, found, facts):
-            signs[reason] = decides or signs.get(reason, False)
-    for fact in () if finding.text is None else finding.text.facts:
-        if fact.sign is not None:
-            signs[REASON_OF_SIGN[fact.sign]] = True
+        for step in finding.steps:
+            change, answer = step.change, step.attribution
+            part = _Part(change, answer, None, nature_of(change), _place_of(change), is_by_manager(answer))
+            found += _signs(part, finding.severity, facts)
+            place = place or part.place
+    if finding.text is not None:
+        found += [(REASON_OF_SIGN[fact.sign], True) for fact in finding.text.facts if fact.sign is not None]
     decided = finding.disposition
     if decided is not None and decided.status is DispositionStatus.VIOLATION:
-        signs[RankReason.VIOLATION] = True
-    accounts = tuple(dict.fromkeys((*facts.superusers.get(path, ()), *_superusers(finding))))
+        found.append((RankReason.VIOLATION, True))
+    accounts = facts.superusers.get(path, ()) if finding.text is None else _superusers(finding, facts)
     if accounts:
-        signs[RankReason.SUPERUSER] = True
-    reasons, deciding = _in_order(tuple(signs.items()))
+        found.append((RankReason.SUPERUSER, True))
+    reasons, deciding, has_place = _in_order(tuple(found))
     return Rank(
-        level=Level.LOOK if deciding else Level.WAVE,
-        reasons=reasons,
-        deciding=deciding,
-        nature=nature_of(finding.change),
-        place=place if RankReason.PLACE in signs else None,
-        accounts=accounts,
+        Level.LOOK if deciding else Level.WAVE, reasons, deciding, nature, place if has_place else None, accounts
+    )
+
+
+class _Part(NamedTuple):
+    """One change of a row, with what it is ranked by. ``provenance`` is known of the present state only."""
+
+    change: Change
+    attribution: Attribution
+    provenance: Provenance | None
+    nature: Nature
+    place: Place | None
+    by_manager: bool
+
+
+def is_by_package_manager(attribution: Attribution, facts: Facts) -> bool:
+    """Whether package managers for certain made a change, and none whose own program is suspect."""
+    actors = attribution.actors
+    return (
+        attribution.verdict is Verdict.CONFIRMED
+        and programs.are_package_managers(actors)
+        and not (facts.suspects and any(programs.program(actor) in facts.suspects for actor in actors))
     )
 
 
 @lru_cache(maxsize=1024)  # most changes of a report share theirs with others
-def _in_order(signs: tuple[tuple[RankReason, bool], ...]) -> tuple[tuple[RankReason, ...], int]:
-    """(the reasons, those first that make a change stand out; how many do)."""
-    ordered = sorted(signs, key=lambda sign: (not sign[1], _ORDER[sign[0]]))
-    return tuple([reason for reason, _ in ordered]), sum(decides for _, decides in ordered)
+def _in_order(found: tuple[tuple[RankReason, bool], ...]) -> tuple[tuple[RankReason, ...], int, bool]:
+    """(the reasons, those first that make a change stand out; how many do; whether the place is one)."""
+    signs: dict[RankReason, bool] = {}
+    for reason, decides in found:
+        signs[reason] = decides or signs.get(reason, False)
+    ordered = sorted(signs.items(), key=lambda sign: (not sign[1], _ORDER[sign[0]]))
+    return tuple([reason for reason, _ in ordered]), sum(signs.values()), RankReason.PLACE in signs
 
 
 def urgency(finding: Finding, found: Rank) -> tuple[object, ...]:
     """The key by which rows are ordered, most urgent first."""
-    first = _ORDER[found.reasons[0]] if found.reasons else len(_ORDER)
+    level, reasons, _, nature, *_ = found
+    stands_out, change = level is Level.LOOK, finding.change
     return (
-        not found.stands_out,
-        first if found.stands_out else 0,
+        not stands_out,
+        _ORDER[reasons[0]] if stands_out else 0,
         _SEVERITIES[finding.severity],
-        found.nature,
+        nature,
         finding.attribution.verdict.strength,
-        finding.change.path,
-        finding.change.id,
+        change.path,
+        change.id,
         finding.scan,
     )
 
 
 def _place_of(change: Change) -> Place | None:
     """The place of a changed file. A file that was moved away is missing where it protected something."""
-    if change.state.kind is FileKind.DIRECTORY:
+    state = change.state
+    if state.kind is FileKind.DIRECTORY:
         return None
-    found = place_of(change.path)
-    if found is None and change.moved_from is not None:
+    found = place_of(state.path)
+    if found is None and change.kind is ChangeKind.MOVED and change.moved_from is not None:
         found = place_of(change.moved_from)
         return found if found is not None and (found.any_change or found is ACCOUNTS) else None
     return found
@@ -252,61 +276,50 @@ def _is_new_superuser(fact: TextFact) -> bool:
     return fact.sign is TextSign.SUPERUSER and fact.kind is TextFactKind.ACCOUNT_ADDED
 
 
-def _superusers(finding: Finding) -> tuple[str, ...]:
-    """The new accounts with uid 0, where the text is known."""
-    if finding.text is None:
-        return ()
-    facts = finding.text.facts
-    return tuple(fact.subject.decode("utf-8", "surrogateescape") for fact in facts if _is_new_superuser(fact))
+def _superusers(finding: Finding, facts: Facts) -> tuple[str, ...]:
+    """The new accounts with uid 0: those that are known anyway, and those of the text."""
+    new = [] if finding.text is None else filter(_is_new_superuser, finding.text.facts)
+    names = [fact.subject.decode("utf-8", "surrogateescape") for fact in new]
+    return tuple(dict.fromkeys((*facts.superusers.get(finding.change.path, ()), *names)))
 
 
 def _is_loud(severity: Severity | None) -> bool:
     return severity in ("critical", "high")
 
 
-def _signs(  # what is known of one change
-    change: Change,
-    attribution: Attribution,
-    provenance: Provenance | None,
-    severity: Severity | None,
-    place: Place | None,
-    facts: Facts,
-) -> _Signs:
-    path, nature = change.path, nature_of(change)
-    excuse = _excuse(attribution, provenance, nature, facts)
-    yield from _signs_of_answer(attribution, facts)
+def _signs(part: _Part, severity: Severity | None, facts: Facts) -> list[tuple[RankReason, bool]]:
+    """(reason, whether it makes the change stand out) of all that is known of one change."""
+    change, attribution, provenance, nature, place, by_manager = part
+    path, is_content = change.path, nature is Nature.CONTENT
+    excuse = _excuse(provenance, nature, manager=by_manager)
+    found = [*_signs_of_package(attribution, provenance, nature, excuse, severity)]
+    if facts.suspects or attribution.reason is not None or attribution.verdict is not Verdict.CONFIRMED:
+        found += _signs_of_answer(attribution, facts)
     if change.breach is not None:
-        yield RankReason.LOG_BREACH, True
-    yield from _signs_of_package(attribution, provenance, nature, excuse, severity)
+        found.append((RankReason.LOG_BREACH, True))
     if _has_other_rights(change):
-        yield from _signs_of_mode(change, excuse)
-    if change.kind is not ChangeKind.REMOVED and nature is Nature.CONTENT:
-        yield from _signs_of_content(change, excuse, severity)
-    if path in facts.newcomers and nature is Nature.CONTENT:
-        yield RankReason.NEWCOMER, _is_loud(severity) and not excuse.content
+        found += _signs_of_mode(change, excuse)
+    if is_content and change.kind is not ChangeKind.REMOVED:
+        found += _signs_of_content(change, excuse, severity)
+    if is_content and path in facts.newcomers:
+        found.append((RankReason.NEWCOMER, _is_loud(severity) and not excuse.content))
     if path in BACKUPS:
-        yield RankReason.BACKUP, False
+        found.append((RankReason.BACKUP, False))
     elif place is not None:
-        yield from _signs_of_place(change, attribution, place, nature, excuse)
+        found += _signs_of_place(change, attribution, place, nature, excuse)
     if severity == "critical":
-        excused = excuse.content if nature is Nature.CONTENT else excuse.mode
-        is_directory = change.state.kind is FileKind.DIRECTORY and nature is Nature.CONTENT
+        excused = excuse.content if is_content else excuse.mode
+        is_directory = change.state.kind is FileKind.DIRECTORY and is_content
         matters = nature <= Nature.ATTRIBUTES and path not in BACKUPS
-        yield RankReason.CRITICAL_WATCH, matters and not excused and not is_directory
+        found.append((RankReason.CRITICAL_WATCH, matters and not excused and not is_directory))
     if nature is Nature.INODE:
-        yield RankReason.SAME_CONTENT, False
+        found.append((RankReason.SAME_CONTENT, False))
     elif nature is Nature.TIMES:
-        yield RankReason.TIMES_ONLY, False
+        found.append((RankReason.TIMES_ONLY, False))
+    return found
 
 
-def _excuse(attribution: Attribution, provenance: Provenance | None, nature: Nature, facts: Facts) -> _Excuse:
-    actors = attribution.actors
-    manager = (
-        attribution.verdict is Verdict.CONFIRMED
-        and bool(actors)
-        and all(programs.is_package_manager(actor) for actor in actors)
-        and not (facts.suspects and any(programs.program(actor) in facts.suspects for actor in actors))
-    )
+def _excuse(provenance: Provenance | None, nature: Nature, *, manager: bool) -> _Excuse:
     shipped = provenance.shipped if provenance is not None else PackageClass.UNKNOWN
     as_shipped = shipped is PackageClass.AS_SHIPPED
     return _Excuse(

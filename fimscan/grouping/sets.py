@@ -6,20 +6,23 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
+from fimscan.by_pattern import ByPattern
 from fimscan.fast_values import maker, replacer
 from fimscan.grouping import programs
 from fimscan.grouping.facts import Facts, Provenance
 from fimscan.grouping.nature import Nature
 from fimscan.grouping.places import BACKUPS
-from fimscan.grouping.rank import Rank, rank_of, urgency
+from fimscan.grouping.rank import Rank, is_by_package_manager, rank_of, urgency
 from fimscan.grouping.trees import Node, Top, Trees, precedes
-from fimscan.model import Actor, Finding, PackageClass, Reason, Verdict
+from fimscan.model import Actor, Attribution, Finding, PackageClass, Reason, Verdict
 
 STRETCH_NS = 600 * 10**9
 """A tree that changes nothing for this long begins a new change set."""
+_SLACK_NS = 5 * 10**9  # scripts run a little after the files were written
 
 
 class SetKind(StrEnum):
@@ -40,14 +43,15 @@ class RankedRow:
     provenance: Provenance | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ChangeSet:
     """Changes that belong together. ``rows`` are in order of urgency.
 
     ``number`` counts from 1 in the order of urgency; it is valid for one report only. ``roots`` are the uppermost known
     processes, those of most rows first; ``via`` are the programs that they were started through (``sudo``). ``reason``
     is set if no process is named. ``start_ns`` and ``end_ns`` are the times of the first and last system call, or those
-    of the windows if no process is named.
+    of the windows if no process is named. ``during`` is the number of the set of a package manager of the same login
+    that was at work then, if no record says what started these processes: they may be of one of its scripts.
     """
 
     number: int
@@ -57,43 +61,44 @@ class ChangeSet:
     via: tuple[bytes, ...] = ()
     reason: Reason | None = None
     scan: int = 0
+    during: int | None = None
     start_ns: int
     end_ns: int
 
-    @property
+    @cached_property
     def standing_out(self) -> int:
         """The number of rows that stand out."""
         return sum(row.rank.stands_out for row in self.rows)
 
-    @property
+    @cached_property
     def same_content(self) -> int:
         """The number of files that only have another inode."""
         return sum(row.rank.nature is Nature.INODE for row in self.rows)
 
-    @property
+    @cached_property
     def verdicts(self) -> Mapping[Verdict, int]:
         """The number of rows with each verdict."""
         return Counter(row.finding.attribution.verdict for row in self.rows)
 
-    @property
+    @cached_property
     def packages(self) -> tuple[str, ...]:
         """The packages that own rows, in alphabetical order."""
         return tuple(sorted({row.provenance.package for row in self.rows if row.provenance and row.provenance.package}))
 
-    @property
+    @cached_property
     def shipped(self) -> Mapping[PackageClass, int]:
         """The number of rows of each class, without those of which nothing is known."""
         return Counter(row.provenance.shipped for row in self.rows if row.provenance is not None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Grouping:
     """The rows of a report, ranked and grouped. ``rows`` are in the order of the findings, ``sets`` by urgency."""
 
     rows: tuple[RankedRow, ...]
     sets: tuple[ChangeSet, ...]
 
-    @property
+    @cached_property
     def standing_out(self) -> tuple[RankedRow, ...]:
         """All rows that somebody has to look at, most urgent first."""
         found = sorted((row for row in self.rows if row.rank.stands_out), key=row_urgency)
@@ -122,11 +127,13 @@ def row_urgency(row: RankedRow) -> tuple[object, ...]:
 def group(findings: Sequence[Finding], facts: Facts | None = None) -> Grouping:
     """Rank findings and group them. Each is in exactly one set; the order of the findings does not matter."""
     facts = facts or Facts()
-    trees = Trees((actor for finding in findings for actor in finding.attribution.actors), facts.lineages)
-    ranks = [rank_of(finding, facts) for finding in findings]
+    trees = Trees((finding.attribution for finding in findings), facts.lineages)
+    is_by_manager = ByPattern(lambda answer: is_by_package_manager(answer, facts))
+    ranks = [rank_of(finding, facts, is_by_manager) for finding in findings]
     members: dict[object, list[int]] = {}
+    node = ByPattern(lambda answer: _node(answer, trees))
     for index, finding in enumerate(findings):
-        members.setdefault(_key(finding, trees), []).append(index)
+        members.setdefault(_key(finding, node), []).append(index)
     times = [_time(finding) for finding in findings]
     _join_triggers(members, findings, times, facts)
     stretches = [part for indexes in members.values() for part in _stretches(indexes, times)]
@@ -148,7 +155,7 @@ def group(findings: Sequence[Finding], facts: Facts | None = None) -> Grouping:
             )
         ordered = _backups_last([rows[index] for index in part])
         sets.append(_change_set(number, ordered, [times[index] for index in part], trees))
-    return Grouping(rows=tuple(rows[index] for index in range(len(findings))), sets=tuple(sets))
+    return Grouping(rows=tuple(rows[index] for index in range(len(findings))), sets=_with_managers(sets, trees))
 
 
 def _weight(part: list[int], ranks: Sequence[Rank], keys: Sequence[tuple[object, ...]]) -> tuple[object, ...]:
@@ -165,11 +172,16 @@ class _Unnamed(NamedTuple):
     scan: int
 
 
-def _key(finding: Finding, trees: Trees) -> object:
+def _key(finding: Finding, node: Callable[[Attribution], object]) -> object:
     """What findings of one set have in common, whatever their times."""
     attribution = finding.attribution
     if not attribution.actors:
         return _Unnamed(attribution.verdict, attribution.reason, finding.scan)
+    return node(attribution)
+
+
+def _node(attribution: Attribution, trees: Trees) -> object:
+    """What stands for the tree of the processes of an answer, or for their trees."""
     nodes: frozenset[Node] = frozenset(map(trees.node, attribution.actors))
     return next(iter(nodes)) if len(nodes) == 1 else nodes
 
@@ -189,7 +201,7 @@ def _join_triggers(
     for key, indexes in members.items():
         for index in indexes:
             actors = findings[index].attribution.actors
-            if actors and all(map(programs.is_package_manager, actors)):
+            if programs.are_package_managers(actors):
                 managers.setdefault(_login_of(actors), []).append((times[index], key))
     moved: list[tuple[int, object]] = []
     for index in made:
@@ -209,8 +221,9 @@ def _join_triggers(
 
 def _is_by_trigger(finding: Finding, facts: Facts) -> bool:
     provenance = facts.provenance.get(finding.change.path)
-    is_one = len({actor.process for actor in finding.attribution.actors}) == 1
-    return is_one and provenance is not None and provenance.is_by_trigger
+    if provenance is None or not provenance.is_by_trigger:
+        return False
+    return len({actor.process for actor in finding.attribution.actors}) == 1
 
 
 def _login_of(actors: Sequence[Actor]) -> object:
@@ -249,6 +262,30 @@ def _backups_last(rows: list[RankedRow]) -> list[RankedRow]:
     return [moved for row in others for moved in (row, *backups.pop(row.finding.change.path, ()))]
 
 
+def _with_managers(sets: Sequence[ChangeSet], trees: Trees) -> tuple[ChangeSet, ...]:
+    """Say of sets whose processes may have been started by a script of a package manager in which set that one is.
+
+    A script that itself touches no watched file has no record, and so nothing shows what started its commands. That is
+    no proof that the package manager did.
+    """
+    is_manager = ByPattern(lambda answer: programs.are_package_managers(answer.actors))
+    managers = [item for item in sets if any(is_manager(row.finding.attribution) for row in item.rows)]
+    working = {item.number for item in managers}
+    found = []
+    for item in sets:
+        near = [other.number for other in managers if _may_be_of(item, other)]
+        is_open = (
+            item.kind is SetKind.TREE and item.number not in working and not any(map(trees.has_parent, item.roots))
+        )
+        found.append(replace(item, during=near[0]) if near and is_open else item)
+    return tuple(found)
+
+
+def _may_be_of(item: ChangeSet, manager: ChangeSet) -> bool:
+    is_then = manager.start_ns - _SLACK_NS <= item.start_ns and item.end_ns <= manager.end_ns + _SLACK_NS
+    return is_then and item is not manager and _login_of(item.roots) == _login_of(manager.roots)
+
+
 def _change_set(number: int, rows: list[RankedRow], times: list[int], trees: Trees) -> ChangeSet:
     # What a trigger made was put into the set of the package manager, which it is named after.
     own = [row for row in rows if row.provenance is None or not row.provenance.is_by_trigger] or rows
@@ -268,11 +305,12 @@ def _change_set(number: int, rows: list[RankedRow], times: list[int], trees: Tre
     tops = Counter[tuple[object, ...]]()
     actors: dict[tuple[object, ...], Actor] = {}
     vias: set[bytes] = set()
+    tops_of = ByPattern(lambda answer: {id(found): found for found in map(trees.top, answer.actors)})
     seen: dict[int, tuple[Top, int]] = {}
     for row in own:
         # The same process is at the top of most rows, as the same value.
-        for top in {id(found): found for found in map(trees.top, row.finding.attribution.actors)}.values():
-            seen[id(top)] = (top, seen.get(id(top), (top, 0))[1] + 1)
+        for place, top in tops_of(row.finding.attribution).items():
+            seen[place] = (top, seen.get(place, (top, 0))[1] + 1)
     for top, count in seen.values():
         key = (programs.program(top.actor), top.actor.cmdline, top.actor.uid, top.actor.auid)
         tops[key] += count

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
+from fimscan.by_pattern import ByPattern
 from fimscan.grouping import programs
 from fimscan.grouping.facts import process_key
-from fimscan.model import Actor, Lineage
+from fimscan.model import Actor, Attribution, Lineage
 
 #: (login uid, session): processes of different logins never belong together.
 _Login = tuple[int | None, int | None]
@@ -32,18 +33,19 @@ class Trees:
     all its children belong together.
     """
 
-    def __init__(self, actors: Iterable[Actor], lineages: Mapping[object, Lineage]) -> None:
+    def __init__(self, answers: Iterable[Attribution], lineages: Mapping[object, Lineage]) -> None:
         self._lineages = lineages
         self._processes: dict[Node, Actor] = {}
         self._above: dict[Node, Node] = {}
         self._tops: dict[object, Top] = {}
         self._trees: dict[Node, Node] = {}
         distinct: dict[object, Actor] = {}
-        for actor in actors:
-            key = _key(actor)
-            known = distinct.get(key)
-            if known is None or precedes(actor, known):
-                distinct[key] = actor
+        keys_of = ByPattern(lambda answer: tuple(map(_key, answer.actors)))
+        for answer in answers:
+            for key, actor in zip(keys_of(answer), answer.actors, strict=True):
+                known = distinct.get(key)
+                if known is None or precedes(actor, known):
+                    distinct[key] = actor
         for actor in distinct.values():
             self._learn(actor)
             for ancestor in self._ancestors(actor):
@@ -58,6 +60,10 @@ class Trees:
         if found is None:
             found = self._trees[node] = self._find(node)
         return found
+
+    def has_parent(self, actor: Actor) -> bool:
+        """Whether it is known what started a process; nothing but init starts those without a parent."""
+        return actor.ppid is None or actor.ppid <= _INIT or self._parent(actor, actor) is not None
 
     def top(self, actor: Actor) -> Top:
         """The uppermost known process of a tree that did not only start another program."""

@@ -161,3 +161,12 @@ class Attribution(NamedTuple):
     coverage: Coverage = Coverage(complete=False)
     notes: tuple[str, ...] = ()
     reasoning: Reasoning | None = None
+
+    @property
+    def pattern(self) -> Attribution:
+        """An answer with the same verdict, reason and notes by the same processes in the same parts, at other times.
+
+        Whatever depends on no time, event or gap is the same for all answers of a pattern, and a report of very many
+        changes has few patterns. An answer that was not loaded with others is its own.
+        """
+        return self

@@ -60,9 +60,9 @@ def check_paths(questions: Sequence[PackageQuestion], sources: PackageSources) -
     """
     directories = Directories(sources.root)
     real = {question.path: directories.canonical(question.path) for question in questions}
-    paths = frozenset(real.values())
-    findings, names = _ask(_wanted(questions, real), directories, sources)
-    records = PythonRecords(directories, paths)
+    wanted = _wanted(questions, real)
+    findings, names = _ask(wanted, directories, sources)
+    records = PythonRecords(directories, wanted.paths)
     activity = DpkgActivity(directories) if any(question.window for question in questions) else None
     reader = _Reader(sources)
     # What is known of every path, whoever owns it.
@@ -132,21 +132,21 @@ def _answer(question: PackageQuestion, path: bytes, databases: _Databases, reade
     facts = [fact for found in findings for fact in found.facts.get(path, ())]
     if activity is not None and not claims and _is_by_trigger(question, path, activity):
         facts.append(PackageFact.TRIGGER)
-    background = Background(
-        tuple(facts),
-        tuple([name for found in findings for name in found.directories.get(directory, ())]),
-        common.reason,
-        common.is_complete,
-    )
-    return judge(question, claims, reader.digests(question.state, path, claims), background)
+    owners = [name for found in findings for name in found.directories.get(directory, ())]
+    background = common
+    if facts or owners:
+        background = Background(tuple(facts), tuple(owners), common.reason, common.is_complete)
+    digests = reader.digests(question.state, path, claims) if claims else {}
+    return judge(question, claims, digests, background)
 
 
 def _is_by_trigger(question: PackageQuestion, path: bytes, activity: DpkgActivity) -> bool:
     """Whether a program that a trigger starts made a file of this trigger, while dpkg's log says that it ran."""
-    actors = [writer.actor for writer in question.writers]
-    package = trigger_package(actors, path)
+    if len(question.written_ns) != len(question.writers):
+        return False
+    package = trigger_package((writer.actor for writer in question.writers), path)
     return package is not None and all(
-        actor.time_ns is not None and activity.was_at_work(package, actor.time_ns) for actor in actors
+        time_ns is not None and activity.was_at_work(package, time_ns) for time_ns in question.written_ns
     )
 
 

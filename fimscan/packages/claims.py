@@ -13,13 +13,15 @@ class PackageQuestion:
     """One changed path, for :func:`fimscan.packages.check_paths`.
 
     ``state`` is the new state, ``None`` if there is no file any more. A digest that it lacks is read from the file, if
-    that is still the same file. ``writers`` are the processes that made the change, with their ancestors; ``window`` is
-    the time in which it happened. Both are optional, and needed for facts only.
+    that is still the same file. ``writers`` are the processes that made the change, with their ancestors, and
+    ``written_ns`` the times of their system calls, one each; ``window`` is the time in which it happened. All are
+    optional, and needed for facts only.
     """
 
     path: bytes
     state: FileState | None
     writers: tuple[Lineage, ...] = ()
+    written_ns: tuple[int | None, ...] = ()
     window: Window | None = None
 
 

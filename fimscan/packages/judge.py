@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from fimscan.fast_values import maker, replacer
+from fimscan.fast_values import maker
 from fimscan.model import (
     FileKind,
     FileState,
@@ -33,7 +33,7 @@ _MAY_BE_MISSING = frozenset(
 _FACTS = tuple(PackageFact)
 _CONTENT = frozenset({"kind", "content", "link_target"})
 _MOST_OWNERS = 8
-_make_answer, _altered = maker(PackageAnswer), replacer(PackageAnswer)
+_make_answer = maker(PackageAnswer)
 _ORDER = (PackageClass.AS_SHIPPED, PackageClass.UNKNOWN, PackageClass.NOT_AS_SHIPPED)
 _OTHER_MANAGERS = {b"/snap/": "snap", b"/var/lib/snapd/snap/": "snap", b"/var/lib/flatpak/": "flatpak"}
 _THEIR_DIRECTORIES = tuple(_OTHER_MANAGERS)
@@ -79,9 +79,7 @@ def judge(
     With several owners, the one that shipped the file as it is decides; else one for which it is unknown.
     """
     if not claims:
-        answer = _without_owner(question, background)
-        facts, scripts = _facts(question, claims, background, _Judged(answer.kind))
-        return _altered(answer, facts=facts, scripts=scripts) if facts or scripts else answer
+        return _without_owner(question, background)
     judged = [(_judge_claim(question, claim, digests), claim) for claim in claims]
     if len(judged) > 1:
         judged.sort(key=lambda pair: _ORDER.index(pair[0].kind))
@@ -110,6 +108,9 @@ class _Judged(NamedTuple):
     @property
     def attributes_proved(self) -> bool:
         return self.proof is not None and self.proof.mode is not None
+
+
+_NOT_OWNED = _Judged(PackageClass.UNOWNED)
 
 
 def _judge_claim(question: PackageQuestion, claim: Claim, digests: Digests) -> _Judged:
@@ -192,6 +193,7 @@ def _attributes(state: FileState, proof: Expected) -> Iterator[str]:
 
 
 def _without_owner(question: PackageQuestion, background: Background) -> PackageAnswer:
+    facts, scripts = _facts(question, (), background, _NOT_OWNED)
     for prefix, manager in _OTHER_MANAGERS.items() if question.path.startswith(_THEIR_DIRECTORIES) else ():
         if question.path.startswith(prefix):
             name = question.path.removeprefix(prefix).partition(b"/")[0].decode("utf-8", "backslashreplace")
@@ -200,13 +202,17 @@ def _without_owner(question: PackageQuestion, background: Background) -> Package
                 kind=PackageClass.UNKNOWN,
                 owners=(PackageOwner(manager=manager, name=name if manager == "snap" else ""),),
                 reason=PackageReason.OTHER_MANAGER,
+                facts=facts,
+                scripts=scripts,
             )
     if not background.is_complete:
         reason = background.reason or PackageReason.DATABASE_DAMAGED
-        return PackageAnswer(path=question.path, kind=PackageClass.UNKNOWN, reason=reason)
+        return _make_answer(path=question.path, kind=PackageClass.UNKNOWN, reason=reason, facts=facts, scripts=scripts)
     return _make_answer(
         path=question.path,
         kind=PackageClass.UNOWNED,
+        facts=facts,
+        scripts=scripts,
         differs=() if question.state is not None else ("missing",),
         directory_owners=background.directory_owners[:_MOST_OWNERS],
     )
@@ -216,7 +222,7 @@ def _facts(
     question: PackageQuestion, claims: Sequence[Claim], background: Background, judged: _Judged
 ) -> tuple[tuple[PackageFact, ...], tuple[str, ...]]:
     """The facts, and the maintainer scripts that wrote the file."""
-    writers = [*map(writer_of, question.writers)]
+    writers = [writer_of(lineage) for lineage in question.writers]
     found = {*background.facts}
     for claim in claims:
         found.update(claim.facts)

@@ -17,13 +17,14 @@ from contextlib import suppress
 from fimscan.model import FileKind, PackageOwner, PackageProof, PackageReason
 from fimscan.packages.claims import Claim, Expected
 from fimscan.packages.files import Directories, below, read_regular
-from fimscan.paths import parent
+from fimscan.paths import parent, upwards
 
 _ALGORITHMS = {"sha256": 32, "sha384": 48, "sha512": 64}
 _LIBRARIES = (b"site-packages", b"dist-packages")
 _DIST_INFO = re.compile(rb"([^/]+)-([^/-]+)\.dist-info\Z")
 _PYTHON = re.compile(rb"python3(?:\.[0-9]+)?\Z")
 _MOST_DISTRIBUTIONS = 5000
+_MOST_LISTED = 4096  # directories in which distributions are looked for
 _MOST_BYTES = 64 * 1024 * 1024
 
 
@@ -46,7 +47,7 @@ def parse_record(text: bytes, library: bytes, wanted: Collection[bytes]) -> dict
                 continue
             if len(row) != 3 or not row[0] or "\0" in row[0]:
                 raise RecordDamagedError("a line is not a path, a digest and a size")
-            path = _normal(posixpath.join(library, row[0].encode("utf-8", "surrogateescape")))
+            path = _normal(posixpath.join(library, _moved(row[0].encode("utf-8", "surrogateescape"), library)))
             if path not in wanted:
                 continue
             digest = _digest(row[1])
@@ -55,6 +56,12 @@ def parse_record(text: bytes, library: bytes, wanted: Collection[bytes]) -> dict
     except (csv.Error, UnicodeEncodeError) as error:
         raise RecordDamagedError(str(error)) from None
     return found
+
+
+def _moved(path: bytes, library: bytes) -> bytes:
+    """Where ``pip install --target`` has a script: it installs elsewhere, and leaves RECORD as it was there."""
+    is_target = posixpath.basename(library) not in _LIBRARIES
+    return path.removeprefix(b"../../") if is_target and path.startswith(b"../../bin/") else path
 
 
 def _normal(path: bytes) -> bytes:
@@ -82,6 +89,7 @@ class PythonRecords:
         self._directories = directories
         self._wanted = wanted
         self._known: dict[bytes, dict[bytes, Claim]] = {}
+        self._listed: dict[bytes, bool] = {}
         self._around: dict[bytes, tuple[bytes, ...]] = {}  # the libraries that concern a directory
 
     def claim(self, path: bytes) -> Claim | None:
@@ -100,19 +108,32 @@ class PythonRecords:
     def _libraries(self, directory: bytes) -> Iterator[bytes]:
         """The directories of libraries whose distributions are asked about a file: around it, or beside its ``bin``.
 
-        No others: a RECORD can name any file of the system.
+        No others: a RECORD can name any file of the system. A library is called as Python calls it, or has
+        distributions (``pip install --target``).
         """
         parts = directory.split(b"/")
         for number, part in enumerate(parts):
             if part in _LIBRARIES:
                 yield b"/".join(parts[: number + 1])
                 return
+        yield from filter(self._has_distributions, upwards(directory))
         if len(parts) > 1 and parts[-1] == b"bin":
             prefix = b"/".join(parts[:-1])
             with suppress(OSError):
                 for name in sorted(os.listdir(below(self._directories.root, prefix + b"/lib"))):
                     if _PYTHON.match(name):
                         yield from (prefix + b"/lib/" + name + b"/" + library for library in _LIBRARIES)
+
+    def _has_distributions(self, directory: bytes) -> bool:
+        found = self._listed.get(directory)
+        if found is None:
+            found = False
+            if len(self._listed) < _MOST_LISTED and directory != b"/":
+                with suppress(OSError):
+                    names = os.listdir(below(self._directories.root, directory))
+                    found = any(name.endswith(b".dist-info") for name in names)
+            self._listed[directory] = found
+        return found
 
     def _read(self, library: bytes) -> dict[bytes, Claim]:
         found: dict[bytes, Claim] = {}

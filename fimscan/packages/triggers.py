@@ -36,8 +36,14 @@ _TRIGGERS = (
 )
 
 
+# One search finds that a path is none of them, as nearly all are.
+_ANY_PATH = re.compile(b"|".join(b"(?:%b)" % one.paths.pattern for one in _TRIGGERS))
+
+
 def trigger_package(actors: Iterable[Actor], path: bytes) -> str | None:
     """The package whose trigger makes this file by exactly these processes; ``None`` if it is no such file."""
+    if not _ANY_PATH.match(path):
+        return None
     found = {_package_of(actor, path) for actor in actors}
     return found.pop() if len(found) == 1 else None
 

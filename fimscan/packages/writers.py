@@ -37,6 +37,9 @@ class Writer(NamedTuple):
     script: str = ""
 
 
+_MANAGER = Writer(WriterKind.MANAGER)
+
+
 def writer_of(lineage: Lineage) -> Writer:
     """Judge one process by its program and its ancestors.
 
@@ -47,7 +50,7 @@ def writer_of(lineage: Lineage) -> Writer:
     if actor.exe is None:
         return Writer(WriterKind.UNKNOWN)
     if _is_manager(actor):
-        return Writer(WriterKind.MANAGER)
+        return _MANAGER
     ancestors, is_whole = _in_session(lineage)
     above = next((number for number, one in enumerate(ancestors) if _is_manager(one)), None)
     if above is not None:
@@ -70,6 +73,8 @@ def _is_manager(actor: Actor) -> bool:
     exe = actor.exe
     if exe is None or (actor.view is not None and actor.view.exe_origin is ExeOrigin.OTHER_ROOT):
         return False
+    if exe in PACKAGE_MANAGERS:
+        return True
     exe = exe.removesuffix(b" (deleted)")  # the manager may be replacing itself
     if exe in PACKAGE_MANAGERS:
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
 from fimscan.model import Actor, Change, ChangeKind, FileKind, Role, Verdict
@@ -64,11 +65,20 @@ def calls_by_process(actors: Iterable[Actor]) -> list[list[Actor]]:
     """The system calls of each process in order of time; the processes in the order of the actors."""
     groups: dict[tuple[object, ...], list[Actor]] = {}
     for actor in actors:
-        key = (actor.process, actor.ppid, actor.cmdline, actor.uid, actor.euid)
+        key: tuple[object, ...] = _IDENTITY(actor)
+        if actor.exe is not None and actor.exe.endswith(b" (deleted)"):
+            key = _IDENTITY(actor._replace(exe=actor.process[3]))
         groups.setdefault(key, []).append(actor)
     for calls in groups.values():
-        calls.sort(key=_time)
+        if len(calls) > 1:
+            calls.sort(key=_time)
     return list(groups.values())
+
+
+#: What the calls of one process have in common: the fields of :attr:`Actor.process`, and more.
+_IDENTITY = itemgetter(
+    *map(Actor._fields.index, ("pid", "auid", "session", "exe", "since_ns", "ppid", "cmdline", "uid", "euid"))
+)
 
 
 def _time(actor: Actor) -> int:

@@ -150,10 +150,15 @@ def title_parts(item: ChangeSet, day_ns: int) -> tuple[str, str]:
     return several + commands_text(item), f", {who_text(item)}, {when}"
 
 
-def set_tail(item: ChangeSet, *, short: bool = False) -> Iterator[str]:
-    """What else a line about a set says, most important first; ``short`` where there is little room."""
+def set_tail(item: ChangeSet, *, short: bool = False, are_above: bool = True) -> Iterator[str]:
+    """What else a line about a set says, most important first; ``short`` where there is little room.
+
+    ``are_above`` says that all of its changes that stand out are listed above.
+    """
     if item.standing_out:
-        yield f"{item.standing_out:,} above"
+        yield f"{item.standing_out:,} {'above' if are_above else 'to look at'}"
+    if item.during is not None:
+        yield f"while set {item.during} ran: its parent is in no record" if not short else f"during set {item.during}"
     if item.kind is not SetKind.NOBODY:
         for verdict, count in sorted(item.verdicts.items(), key=lambda entry: entry[0].strength):
             if verdict is not Verdict.CONFIRMED:

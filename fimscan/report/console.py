@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
@@ -44,6 +44,13 @@ def pack(parts: Iterable[str], width: int, first: str, rest: str) -> Iterator[st
         line += part if empty else f", {part}"
         empty = False
     yield line
+
+
+def shortened(text: str, width: int) -> str:
+    """A text cut to a width in cells, with three dots where it was cut."""
+    if cell_len(text) <= width:
+        return text
+    return f"{set_cell_size(text, width - 3).rstrip()}..."
 
 
 def wrap(sentence: str, width: int, first: str, rest: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from fimscan.model import Breach, Change, ChangeKind, FileState, device_text
 from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
@@ -51,16 +52,20 @@ def breach_text(change: Change) -> str:
 
 
 def _differing(changed: tuple[str, ...], before: FileState, after: FileState) -> tuple[str, ...]:
+    names = _described_names(changed, is_later=after.mtime_ns >= before.mtime_ns)
+    return tuple([_TEXTS[name](before, after) if name in _TEXTS else name for name in names])
+
+
+@lru_cache(maxsize=1024)  # most files of an upgrade differ in the same fields
+def _described_names(changed: tuple[str, ...], *, is_later: bool) -> tuple[str, ...]:
+    """What is said of these differences: names of :data:`_TEXTS`, or texts themselves."""
     names = ["owner" if name in ("uid", "gid") else name for name in changed]
     written = "content" in names
-    if written and "mtime" in names and after.mtime_ns >= before.mtime_ns:
+    if written and "mtime" in names and is_later:
         names.remove("mtime")
     if "ctime" in names and len(names) > 1:
         names.remove("ctime")
-    texts = [_TEXTS[name](before, after) if name in _TEXTS else name for name in dict.fromkeys(names)]
-    if written and "mtime" not in changed:
-        texts.append("mtime unchanged")
-    return tuple(texts)
+    return (*dict.fromkeys(names), *(("mtime unchanged",) if written and "mtime" not in changed else ()))
 
 
 def _described(state: FileState) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from fimscan.report.display import minute_text, show
 from fimscan.report.words import plural
 
 _NAMED = 3
+_SHORTEST = 12  # cells of a shortened command
 _EXPECTED = 5  # so many paths of a plan are named, and as many packages
 
 
@@ -22,18 +23,23 @@ def planned_text(plan: ChangePlan) -> str:
     return f"as planned: {show(plan.ticket)}"
 
 
-def progress_text(item: PlanProgress) -> str:
-    """What came of a plan, in one line."""
+def progress_text(item: PlanProgress, width: int | None = None) -> str:
+    """What came of a plan, in one line; a long command is shortened where there is a ``width``."""
     who = item.deed or show(item.plan.user or item.plan.exe or "")
     counts = [f"{len(item.planned) + item.accepted:,} as planned"]
     if item.extra:
         counts.append(f"{len(item.extra):,} extra")
     if item.missing:
         counts.append(f"{len(item.missing):,} {'not yet' if item.state is PlanState.OPEN else 'that never happened'}")
-    return f"{who}, {show(item.plan.ticket)}: {', '.join(counts)}"
+    rest = f", {show(item.plan.ticket)}: {', '.join(counts)}"
+    if width is not None:
+        from fimscan.report.console import shortened
+
+        who = shortened(who, max(_SHORTEST, width - len(rest)))
+    return who + rest
 
 
-def plan_lines(item: PlanProgress) -> Iterator[str]:
+def plan_lines(item: PlanProgress, width: int | None = None) -> Iterator[str]:
     """A plan in a list: its number, time, what it expects, and what came of it."""
     plan = item.plan
     ended = f", closed by {show(plan.closed_by or '')} {minute_text(plan.closed_ns)}" if plan.closed_ns else ""
@@ -44,7 +50,8 @@ def plan_lines(item: PlanProgress) -> Iterator[str]:
     yield f"    expects {expected_text(plan)}"
     if plan.reason:
         yield f"    {show(plan.reason)}"
-    yield f"    {progress_text(item)}" + (f" ({plural(item.accepted, 'path')} accepted)" if item.accepted else "")
+    accepted = f" ({plural(item.accepted, 'path')} accepted)" if item.accepted else ""
+    yield f"    {progress_text(item, None if width is None else width - 4 - len(accepted))}{accepted}"
     for heading, names in (("extra", item.extra), ("missing", item.missing)):
         yield from (f"    {heading}: {show(name)}" for name in names[:_NAMED])
         if len(names) > _NAMED:

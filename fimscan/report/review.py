@@ -60,7 +60,7 @@ Marks = Mapping[bytes, DispositionStatus]
 def item_lines(item: ReviewItem, diff: Diff, marks: Marks, width: int) -> Iterator[Text]:
     """A change that stands out, in full; or one line for each change of a plan, or of the others of a change set."""
     if item.plan is not None:
-        yield Text(progress_text(item.plan), style="bold")
+        yield Text(progress_text(item.plan, width), style="bold")
         opened = f"plan {item.plan.plan.id}, opened by {show(item.plan.plan.opened_by.name)}"
         yield from map(Text, pack((opened, expected_text(item.plan.plan)), width, _INDENT, _INDENT))
         yield Text()
@@ -160,12 +160,27 @@ def _marked(line: Text, row: RankedRow, marks: Marks) -> Text:
 
 
 def folded(lines: Iterable[Text], width: int) -> list[Text]:
-    """Lines of at most ``width`` cells. Nothing is left out; a path may be broken, but not changed."""
+    """Lines of at most ``width`` cells, broken between words where that is possible.
+
+    Nothing is left out; a path may be broken, but not changed.
+    """
     found: list[Text] = []
     for line in lines:
-        places, at = [], 0
-        for part in chop_cells(line.plain, width)[:-1]:
-            at += len(part)
-            places.append(at)
+        places = _breaks(line.plain, width)
         found += line.divide(places) if places else [line]
     return found
+
+
+def _breaks(text: str, width: int) -> list[int]:
+    """Where a line is broken."""
+    places: list[int] = []
+    at = 0
+    while True:
+        ahead = text[at : at + 4 * width]  # of a command line of a megabyte, too, only a little is looked at
+        part = next(iter(chop_cells(ahead, width)), ahead) or ahead[:1]
+        if at + len(part) >= len(text):
+            return places
+        indent = len(part) - len(part.lstrip(" "))
+        space = part.rfind(" ", indent + len(part) // 2)
+        at += len(part) if space < 0 or text[at + len(part)] == " " else space + 1
+        places.append(at)

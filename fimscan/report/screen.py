@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import islice, pairwise
 from typing import NamedTuple, TextIO
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.text import Text
 
 from fimscan.grouping import REASON_OF_SIGN, ChangeSet, Grouping, Nature, RankedRow, RankReason, SetKind
@@ -30,7 +30,7 @@ from fimscan.report.change_sets import (
     title_parts,
     user_in_short,
 )
-from fimscan.report.console import pack, write_lines
+from fimscan.report.console import pack, shortened, wrap, write_lines
 from fimscan.report.differences import differences
 from fimscan.report.display import command_text, show, time_text
 from fimscan.report.text import (
@@ -65,6 +65,8 @@ _CANDIDATES = 3
 _FACTS = 2  # of a text, on the first screen
 _LINES = 3  # of a text without facts
 _EXCERPTS = (10, 5, 3)  # lines of each text that are tried, so that a full report stays on the screen
+_LEAST_IN_FULL = 3  # of the changes that stand out, before titles are left out
+_MOST_ALTERED = 3  # files that changed and could not be read
 _LEAST_SETS = 2
 _SETS_BELOW_THE_SCREEN = 4  # where no set is on the first screen, so many lines are below it
 _SETS_BESIDE_TEXTS = 5  # excerpts of texts leave room for so many sets
@@ -79,8 +81,8 @@ class Screen(NamedTuple):
     """The size of a screen, how fimscan is called, and the options of ``diff`` that give the same rows.
 
     ``filters`` begins with a space: `` --from 1``. ``limit`` is the largest number of changes that are listed because
-    they stand out; ``None`` for all. ``view`` is how much of texts is shown. ``is_reviewed`` says that ``fimscan
-    review`` has these changes.
+    they stand out; ``None`` for as many as fit. With ``is_whole``, all of them are listed, however long the screen
+    becomes. ``view`` is how much of texts is shown. ``is_reviewed`` says that ``fimscan review`` has these changes.
     """
 
     width: int = 80
@@ -90,6 +92,7 @@ class Screen(NamedTuple):
     limit: int | None = None
     view: TextView = TextView()
     is_reviewed: bool = False
+    is_whole: bool = False
 
     @property
     def command(self) -> str:
@@ -98,9 +101,9 @@ class Screen(NamedTuple):
 
 
 def write_screen(diff: Diff, grouping: Grouping, out: TextIO, *, color: bool, screen: Screen) -> None:
-    """Write what stands out in a diff, and its change sets.
+    """Write what stands out in a diff, and its change sets, on one screen.
 
-    All that stands out is written, even if there is more of it than fits, unless the screen has a limit.
+    What does not fit is counted, with the command that shows it.
     """
     write_lines(_report(diff, grouping, screen), out, color=color)
 
@@ -108,7 +111,7 @@ def write_screen(diff: Diff, grouping: Grouping, out: TextIO, *, color: bool, sc
 def write_sets(diff: Diff, grouping: Grouping, out: TextIO, *, color: bool, screen: Screen) -> None:
     """Write all change sets, one line each."""
     lines = [*head_lines(diff, screen.width), Text(), Text(_sets_heading(grouping.sets), style="bold")]
-    lines += _set_lines(grouping.sets, diff, screen.width)
+    lines += _set_lines(grouping.sets, diff, screen.width, are_above=False)
     write_lines([*lines, *_footer(diff, grouping, screen)], out, color=color)
 
 
@@ -148,34 +151,77 @@ def _is_within(diff: Diff, screen: Screen, view: TextView) -> bool:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def _report(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:
+def _report(diff: Diff, grouping: Grouping, screen: Screen) -> list[Text]:
+    """The most that fits: all that stands out in full, else the last ones by their titles, else a number of them.
+
+    At least the first one is there in full.
+    """
+    standing_out = grouping.standing_out
+    most = len(standing_out)
+    if not screen.is_whole:
+        # Each title is a line.
+        most = min(most, screen.height, screen.limit if screen.limit is not None else most)
+    entries = [*_entries(standing_out[:most], diff, screen)]
+    lines = _laid_out(diff, grouping, screen, _Shown(most, entries))
+    if not screen.is_whole:
+        shorter = _shorter(most)
+        while _height(lines, screen.width) > screen.height and (counts := next(shorter, None)) is not None:
+            titles, full = counts
+            lines = _laid_out(diff, grouping, screen, _Shown(titles, entries[:full]))
+    return lines
+
+
+class _Shown(NamedTuple):
+    """How many of the changes that stand out have a title on the screen, and those of them that are told in full."""
+
+    titles: int
+    entries: Sequence[_Entry]
+
+
+def _shorter(most: int) -> Iterator[tuple[int, int]]:
+    """(titles, changes in full) to be tried where all does not fit, the best first: most names, then most told."""
+    least = min(_LEAST_IN_FULL, most)
+    for titles in range(most, least - 1, -1):
+        yield from ((titles, full) for full in range(titles, least - 1, -1))
+    yield from ((full, full) for full in range(least - 1, 0, -1))
+
+
+def _laid_out(diff: Diff, grouping: Grouping, screen: Screen, shown: _Shown) -> list[Text]:
     footer = [*_footer(diff, grouping, screen)]
-    above = [*_above(diff, grouping, screen, screen.height - len(footer) - 2)]
+    above = [*_above(diff, grouping, screen, shown, screen.height - len(footer) - 2)]
     # All changes of a set may have been listed already, because they stand out.
-    everything = screen.limit is None or len(grouping.standing_out) <= screen.limit
+    are_above = shown.titles == len(grouping.standing_out)
+    everything = len(shown.entries) == len(grouping.standing_out)
     seen = {item.number for item in grouping.sets if everything and item.standing_out == len(item.rows)}
     listed = [item for item in grouping.sets if item.number not in seen]
     folded = _folded([item for item in grouping.sets if item.number in seen])
     # The heading; the line that counts the rest replaces a set.
-    used = len(above) + len(footer) + len(folded) + 1
-    if used + 1 + min(len(listed), _LEAST_SETS) > screen.height:
+    width = screen.width
+    used = _height([*above, *footer, *folded], width) + 1
+    # Below a list that was cut, the sets say what else there is.
+    least = min(len(listed), _LEAST_SETS if everything else _LEAST_SETS + 1)
+    if used + 1 + least > screen.height:
         above = [line for line in above if line.plain]
-        if len(above) + len(footer) + len(folded) + 1 + min(len(listed), _LEAST_SETS) > screen.height:
+        if _height([*above, *footer, *folded], width) + 1 + least > screen.height:
             footer = [*_footer(diff, grouping, screen, is_short=True)]
-        room = screen.height - len(above) - len(footer) - len(folded) - 1
-        room = room if room >= _LEAST_SETS else _SETS_BELOW_THE_SCREEN
+        room = screen.height - _height([*above, *footer, *folded], width) - 1
+        if room < least:
+            room = _SETS_BELOW_THE_SCREEN if screen.is_whole else least
     else:
         above.append(Text())
         room = screen.height - used - 1
-    yield from above
-    yield Text(_sets_heading(grouping.sets), style="bold")
-    yield from folded
-    yield from _set_lines(listed if len(listed) <= room else listed[: room - 1], diff, screen.width)
-    if len(listed) > room:
-        left = listed[room - 1 :]
+    left = listed[room - 1 :] if len(listed) > room else []
+    lines = [*above, Text(_sets_heading(grouping.sets), style="bold"), *folded]
+    lines += _set_lines(listed[: room - 1] if left else listed, diff, screen.width, are_above=are_above)
+    if left:
         changes = sum(len(item.rows) for item in left)
-        yield Text(f"... and {plural(len(left), 'more set')} with {changes:,} changes: {screen.command} --sets")
-    yield from footer
+        lines.append(Text(f"... and {plural(len(left), 'more set')} with {changes:,} changes: {screen.command} --sets"))
+    return [*lines, *footer]
+
+
+def _height(lines: Iterable[Text], width: int) -> int:
+    """How many lines a terminal shows: one that is too wide takes several."""
+    return sum(max(1, -(-cell_len(line.plain) // max(1, width))) for line in lines)
 
 
 def _folded(sets: Sequence[ChangeSet]) -> list[Text]:
@@ -195,20 +241,22 @@ def _folded(sets: Sequence[ChangeSet]) -> list[Text]:
     return [Text(f"{','.join(spans[:_FEW]):>2} {count:>6,}  listed above")]
 
 
-def _above(diff: Diff, grouping: Grouping, screen: Screen, height: int) -> Iterator[Text]:
+def _above(diff: Diff, grouping: Grouping, screen: Screen, shown: _Shown, height: int) -> Iterator[Text]:
     """What stands out; with texts as far as there is room in ``height`` lines, beside the sets."""
     width = screen.width
     head = [*head_lines(diff, width), *reconfiguration_lines(diff)]
     yield from head
     standing_out = grouping.standing_out
     altered = [item for item in diff.unreadable if item.differs]
-    if not standing_out and not altered:
+    count = len(standing_out) + len(altered)
+    if not count:
         yield Text()
         yield Text(f"None of the {len(grouping.rows):,} changes stands out by itself.", style="bold")
         return
-    yield from heading_lines(f"Look at these ({len(standing_out) + len(altered):,} of {_all(diff):,})")
-    entries = [*_entries(standing_out[: screen.limit], diff, screen)]
+    yield from heading_lines(f"Look at these ({count:,} of {_all(diff):,})")
+    titles, entries = shown
     used = len(head) + 2 + sum(1 + len(entry.body) + len(entry.warnings) for entry in entries) + len(altered) * 2
+    used += titles - len(entries)
     room = height - used - min(len(grouping.sets), _SETS_BESIDE_TEXTS)
     told = []
     for entry in entries:
@@ -220,10 +268,23 @@ def _above(diff: Diff, grouping: Grouping, screen: Screen, height: int) -> Itera
         # Titles of changes of which the same is to be said are put together.
         if is_last or told[number] or told[number + 1]:
             yield from (*entry.body, *told[number])
-    if screen.limit is not None and len(standing_out) > screen.limit:
-        yield Text(f"... and {len(standing_out) - screen.limit:,} more to look at: {screen.command}", style="bold red")
-    for item in altered:
+    yield from (row_title(row.finding) for row in standing_out[len(entries) : titles])
+    # They are less urgent than what stands out, so they are there if all of that is.
+    listed = altered if titles == len(standing_out) else []
+    listed = listed if screen.is_whole else listed[:_MOST_ALTERED]
+    for item in listed:
         yield from unreadable_lines(item)
+    left = count - titles - len(listed)
+    if left:
+        yield Text(f"... and {left:,} more to look at: {_all_of_them(screen)}", style="bold red")
+    elif brief := titles - len(entries):
+        words = "why, and who it was, of the last one" if brief == 1 else f"why, and who it was, of the last {brief}"
+        yield Text(f"... {words}: {_all_of_them(screen)}", style="bold red")
+
+
+def _all_of_them(screen: Screen) -> str:
+    """The command that shows all that stands out."""
+    return f"{screen.command} --look"
 
 
 def _all(diff: Diff) -> int:
@@ -235,36 +296,34 @@ def _sets_heading(sets: tuple[ChangeSet, ...]) -> str:
     return f"== {plural(len(sets), 'change set')}, {changes:,} changes"
 
 
-def _set_lines(sets: Iterable[ChangeSet], diff: Diff, width: int) -> Iterator[Text]:
+def _set_lines(sets: Iterable[ChangeSet], diff: Diff, width: int, *, are_above: bool) -> Iterator[Text]:
     for item in sets:
-        yield Text(_set_line(item, diff.end.started_ns, width))
+        yield Text(_set_line(item, diff.end.started_ns, width, are_above=are_above))
 
 
-def _set_line(item: ChangeSet, day_ns: int, width: int) -> str:
+def _set_line(item: ChangeSet, day_ns: int, width: int, *, are_above: bool) -> str:
     """Number, count, title, and of the rest what fits. A long command is shortened: the opened set has it in full."""
     front = f"{item.number:>2} {len(item.rows):>6,}  "
     command, rest = title_parts(item, day_ns)
-    short = [*set_tail(item, short=True)]
-    tails = ([*set_tail(item)], *(short[:count] for count in range(len(short), 0, -1)))
+    short = [*set_tail(item, short=True, are_above=are_above)]
+    tails = ([*set_tail(item, are_above=are_above)], *(short[:count] for count in range(len(short), 0, -1)))
     shortest = _SHORTEST_REASON if item.kind is SetKind.NOBODY else _SHORTEST_COMMAND
+    if item.kind is SetKind.NOBODY:
+        brief = rest.replace(f"found by scan {item.scan}, ", "")  # that says less than the reason
+        whole = cell_len(f"{front}{command}; {', '.join(short)}")
+        if whole + cell_len(rest) > width >= whole + cell_len(brief):
+            rest, shortest = brief, cell_len(command)
     room = width - len(front) - min(cell_len(command), shortest)
     endings = (f"{rest}; {', '.join(tail)}" for tail in tails if tail)
     ending = next((text for text in endings if cell_len(text) <= room), rest)
-    shown = _shortened(command, max(shortest, width - len(front) - cell_len(ending)))
-    return _shortened(front + shown + ending, width)
-
-
-def _shortened(text: str, width: int) -> str:
-    """A text cut to a width in cells, with three dots where it was cut."""
-    if cell_len(text) <= width:
-        return text
-    return f"{set_cell_size(text, width - 3).rstrip()}..."
+    shown = shortened(command, max(shortest, width - len(front) - cell_len(ending)))
+    return shortened(front + shown + ending, width)
 
 
 def _footer(diff: Diff, grouping: Grouping, screen: Screen, *, is_short: bool = False) -> Iterator[Text]:
     """What is beside the sets, and how to go on. A short one leaves out what ``fimscan review`` has as a key."""
     if (same := same_content_text(grouping.sets)) is not None:
-        yield Text(same)
+        yield from map(Text, wrap(same, screen.width, "", _INDENT))
     for _, items in unreadable_groups(replace(diff, unreadable=tuple(i for i in diff.unreadable if not i.differs))):
         yield Text(f"{plural(len(items), 'file')} could not be compared: {screen.command} --flat lists them.")
     if diff.opened_unmodified:
@@ -404,7 +463,9 @@ def _opened_set(diff: Diff, item: ChangeSet, screen: Screen) -> Iterator[Text]:
     width, day_ns = screen.width, diff.end.started_ns
     yield Text(f"set {item.number}: {set_title(item, day_ns)}", style="bold")
     span = f"{time_text(item.start_ns)} to {time_text(item.end_ns)}"
-    yield from map(Text, pack((plural(len(item.rows), "change"), *set_tail(item), span), width, _INDENT, _INDENT))
+    yield from map(
+        Text, pack((plural(len(item.rows), "change"), *set_tail(item, are_above=False), span), width, _INDENT, _INDENT)
+    )
     for root in item.roots[:_CANDIDATES]:
         yield Text(f"{_INDENT}{process_text(root)}, {user_text(root)}")
         if (command := command_text(root)) is not None:

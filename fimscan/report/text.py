@@ -99,14 +99,12 @@ def write_text(
     write_lines(report_lines(diff, width, commands, view), out, color=color)
 
 
-def write_scan_summary(
-    diff: Diff, out: TextIO, *, limit: int, color: bool, width: int, command: str = "fimscan"
-) -> None:
-    """Write what a scan found on one screen: at most ``limit`` rows, most alarming first.
+def scan_summary(diff: Diff, *, limit: int, width: int, command: str = "fimscan") -> list[Text]:
+    """What a scan found: at most ``limit`` rows, most alarming first.
 
     The last line has the number of omitted rows and the command that shows them; ``command`` is how to call fimscan.
     """
-    write_lines(_summary(diff, limit, width, command), out, color=color)
+    return [*_summary(diff, limit, width, command)]
 
 
 def report_lines(diff: Diff, width: int, commands: Iterable[str] = (), view: TextView = _NO_LINES) -> Iterator[Text]:
@@ -155,7 +153,8 @@ def _summary(diff: Diff, limit: int, width: int, command: str) -> Iterator[Text]
 
 def head_lines(diff: Diff, width: int) -> Iterator[Text]:
     """What differs, as of which scan, with how many rows of each verdict; logs that only grew."""
-    yield Text(headline(diff), style="bold")
+    for line in wrap(headline(diff), width, "", _INDENT):
+        yield Text(line, style="bold")
     if diff.findings:
         seen = f"scan {diff.end.id} ({minute_text(diff.end.started_ns)}): "
         for line in pack(verdict_counts(diff), width, f"as of {seen}", _INDENT):
@@ -165,7 +164,7 @@ def head_lines(diff: Diff, width: int) -> Iterator[Text]:
     for line in log_lines(diff):
         yield Text(line)
     for plan in diff.plans:
-        yield Text(progress_text(plan), style="bold" if plan.extra or plan.missing else "")
+        yield Text(progress_text(plan, width), style="bold" if plan.extra or plan.missing else "")
 
 
 def reconfiguration_lines(diff: Diff) -> Iterator[Text]:
@@ -287,13 +286,20 @@ def _who_in_short(finding: Finding, width: int) -> Iterator[Text]:
     if several:
         yield Text(f"{_INDENT}changed {len(finding.steps)} times")
     done = actor_texts(attribution.actors, attribution.verdict, None if several else finding.change)
-    sentences = [f"{actor.sentence}, {actor.user}" for actor in done]
     opening = introduction(attribution, len(done))
     if opening is None:
-        yield verdict_line(attribution, _INDENT, sentences[0])
+        yield from _answer_in_short(finding, done[0], width)
         return
     yield from answer_lines(attribution, opening, _INDENT, width)
-    yield from (Text(f"{_INDENT}  - {words}") for words in sentences)
+    for actor in done:
+        yield from map(Text, pack((actor.sentence, *actor.user.split(", ", 1)), width, f"{_INDENT}  - ", _INDENT * 2))
+
+
+def _answer_in_short(finding: Finding, actor: ActorText, width: int) -> Iterator[Text]:
+    prefix = f"{_INDENT}{verdict_code(finding.attribution)}: "
+    first, *rest = pack((actor.sentence, *actor.user.split(", ", 1)), width, prefix, _INDENT * 2)
+    yield verdict_line(finding.attribution, _INDENT, first.removeprefix(prefix))
+    yield from map(Text, rest)
 
 
 def answer_lines(attribution: Attribution, sentence: str, indent: str, width: int) -> Iterator[Text]:

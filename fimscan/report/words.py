@@ -16,6 +16,7 @@ from fimscan.model import (
     GapReason,
     LoginOrigin,
     LoginSource,
+    PackageClass,
     ProcessView,
     Reason,
     Scan,
@@ -129,8 +130,20 @@ def rank(finding: Finding) -> int:
 
 
 def by_rank(diff: Diff) -> list[Finding]:
-    """The rows of a diff, most alarming verdict first, then by severity, then by path."""
-    return sorted(diff.findings, key=lambda row: (rank(row), _SEVERITY_RANK[row.severity], row.change.path))
+    """The rows of a diff, most alarming verdict first, then what is not as shipped or says it, severity, path."""
+    return sorted(
+        diff.findings,
+        key=lambda row: (rank(row), not _is_alarming(row), _SEVERITY_RANK[row.severity], row.change.path),
+    )
+
+
+def _is_alarming(row: Finding) -> bool:
+    """Whether its package or its text says that somebody has to look at a row."""
+    answer = row.package
+    is_conffile = answer is not None and answer.owner is not None and answer.owner.conffile
+    if answer is not None and not is_conffile and (answer.loud or answer.kind is PackageClass.NOT_AS_SHIPPED):
+        return True
+    return row.text is not None and any(fact.sign is not None for fact in row.text.facts)
 
 
 def plural(count: int, one: str, many: str = "") -> str:

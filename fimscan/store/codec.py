@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from fimscan.fast_values import maker
@@ -337,14 +337,25 @@ class _Shape(NamedTuple):
     omitted: int
 
 
+class _OfPattern(Attribution):
+    """An answer with the pattern of another one. An altered copy is its own pattern."""
+
+    @cached_property
+    def pattern(self) -> Attribution:
+        return self
+
+
 class AttributionReader:
     """Loads many attributions, of which most differ only in times and events: the rest is parsed once, and shared.
 
     The text without these numbers is the key. Quotation marks in JSON strings are escaped, so no name has a part that
     looks like ``"time_ns":``.
+
+    Without ``with_reasoning``, no answer has its reasoning: most of a report needs none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_reasoning: bool = True) -> None:
+        self._with_reasoning = with_reasoning
         self._shapes: dict[object, _Shape | None] = {}
         self._gaps: dict[str, tuple[Gap, ...]] = {}
 
@@ -354,14 +365,21 @@ class AttributionReader:
         last_change, _, rulings = reasoning.partition(",")
         head, _, notes = head.partition(_NOTES)
         head, _, gaps = head.partition(_GAPS)
-        front, back = _MOMENT.split(head), _MOMENT.split(rulings)
-        key = tuple(front[::4]), notes, tuple(back[::4])
-        moments = front + back[1:]
+        moments = _MOMENT.split(head)
+        key: object = notes, *moments[::4]
+        if self._with_reasoning:
+            back = _MOMENT.split(rulings)
+            key = key, *back[::4]
+            moments += back[1:]
         shape = self._shapes.get(key)
         if shape is not None:
-            coverage = Coverage(shape.answer.coverage.complete, self._gaps_of(gaps) if gaps else ())
+            coverage = shape.answer.coverage
+            if gaps or coverage.gaps:
+                coverage = Coverage(coverage.complete, self._gaps_of(gaps) if gaps else ())
             return _filled(shape, coverage, moments, None if last_change == "null" else int(last_change or 0))
         found = load_attribution(text)
+        if not self._with_reasoning:
+            found = found._replace(reasoning=None)
         if key not in self._shapes and len(self._shapes) < _MOST_SHAPES:
             shape = _shape(found)
             fits = shape is not None and len(shape.calls) == len(moments) // 4
@@ -413,7 +431,9 @@ def _filled(shape: _Shape, coverage: Coverage, moments: Sequence[str], last_chan
             for actor in (calls[place],)
         ]
         reasoning = Reasoning(tuple(rulings), shape.omitted, last_change_ns)
-    return Attribution(verdict, reason, tuple(calls[: shape.named]), coverage, notes, reasoning)
+    found: _OfPattern = _new(_OfPattern, (verdict, reason, tuple(calls[: shape.named]), coverage, notes, reasoning))
+    found.pattern = shape.answer
+    return found
 
 
 def dump_holders(holders: Holders | None) -> str | None:

@@ -13,23 +13,19 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, 
 from fimscan.fast_values import maker
 from fimscan.model import FileKind, FileState
 from fimscan.paths import as_prefix
-from fimscan.state_row import ALGORITHMS, FIELDS, unpack
+from fimscan.state_row import ALGORITHMS, KINDS, digests_of, make_state
 from fimscan.store.ledger import state_digest
 from fimscan.store.queries import STREAMED, plain, plain_rows
 from fimscan.store.schema import file_version as table
 from fimscan.store.schema import unsigned
 from fimscan.store.session import Session
+from fimscan.xattrs import load_xattrs
 
 _SECOND = 10**9
 _MANY = 2000
 _A_TICK = 256  # about as many paths as one tick of fimscan.attribution.clock.ReadClock
 _IN_ONE_QUERY = 500  # parameters, of the 999 that SQLite took before 3.32
 
-# Positions in the columns after the inode: the times as two columns each, instead of one of FIELDS.
-_FIRST = FIELDS.index("inode") + 1
-_TIMES = slice(FIELDS.index("mtime_ns") - _FIRST, FIELDS.index("mtime_ns") - _FIRST + 4)
-# The positions of others there after the times were made one value each.
-_XATTR_DIGEST, _XATTRS = FIELDS.index("xattr_digest") - _FIRST, FIELDS.index("xattrs") - _FIRST
 _STATE = (
     table.c.path,
     table.c.kind,
@@ -65,10 +61,10 @@ _make_version = maker(Version)
 
 def version_of(row: Sequence[Any]) -> Version:
     """Convert a whole row of the table, whose columns may be :func:`~fimscan.store.queries.plain`."""
-    number, _, path, first, end, adopted, dropped, followed, retired, kind, dev, inode, *rest, digest = row
+    number, _, path, first, end, adopted, dropped, followed, retired, *columns, digest = row
     return _make_version(
         id=number,
-        state=_state_of(path, kind, dev, inode, rest),
+        state=_state_of(path, *columns),
         digest=digest,
         first_scan=first,
         end_scan=end,
@@ -79,14 +75,46 @@ def version_of(row: Sequence[Any]) -> Version:
     )
 
 
-def _state_of(path: bytes, kind: str, dev: int, inode: int, rest: list[Any]) -> FileState:
-    """Convert the columns of a state; ``rest`` are those after the inode."""
-    mtime_s, mtime_nsec, ctime_s, ctime_nsec = rest[_TIMES]
-    rest[_TIMES] = mtime_s * _SECOND + mtime_nsec, ctime_s * _SECOND + ctime_nsec
+def _state_of(  # noqa: PLR0913, PLR0917  # the columns of a state, in their order
+    path: bytes,
+    kind: str,
+    dev: int,
+    inode: int,
+    nlink: int,
+    mode: int,
+    uid: int,
+    gid: int,
+    size: int,
+    mtime_s: int,
+    mtime_nsec: int,
+    ctime_s: int,
+    ctime_nsec: int,
+    *others: Any,
+) -> FileState:
+    *digests, link_target, xattr_digest, xattrs, flags, read_start_ns, read_end_ns = others
+    if dev < 0 or inode < 0:
+        dev, inode = unsigned(dev) or 0, unsigned(inode) or 0
     # No attributes and no digest of them means that the file had none; no attributes with a digest: not recorded.
-    if rest[_XATTRS] is None and rest[_XATTR_DIGEST] is None:
-        rest[_XATTRS] = b""
-    return unpack((path, kind, unsigned(dev), unsigned(inode), *rest, None))
+    return make_state(
+        path=path,
+        kind=KINDS[kind],
+        dev=dev,
+        inode=inode,
+        nlink=nlink,
+        mode=mode,
+        uid=uid,
+        gid=gid,
+        size=size,
+        mtime_ns=mtime_s * _SECOND + mtime_nsec,
+        ctime_ns=ctime_s * _SECOND + ctime_nsec,
+        digests=digests_of(digests),
+        link_target=link_target,
+        xattr_digest=xattr_digest,
+        xattrs=load_xattrs(xattrs) if xattrs else () if xattrs is not None or xattr_digest is None else None,
+        flags=flags,
+        read_start_ns=read_start_ns,
+        read_end_ns=read_end_ns,
+    )
 
 
 def as_digested(version: Version) -> FileState | None:
@@ -261,7 +289,7 @@ def by_identity(session: Session, identities: Iterable[tuple[int, int]], scan_id
             table.c.first_scan <= scan_id,
             or_(table.c.end_scan.is_(None), table.c.end_scan > scan_id),
         )
-        states = [_state_of(path, kind, dev, inode, rest) for path, kind, dev, inode, *rest in session.execute(query)]
+        states = [_state_of(*row) for row in session.execute(query)]
         found += [state for state in states if state.identity in wanted]
     return found
 

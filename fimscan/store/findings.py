@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 
 from fimscan.fast_values import maker
-from fimscan.model import Attribution, Breach, Change, ChangeKind, FileState, Finding, ScanStatus, Window
+from fimscan.model import Attribution, Breach, Change, ChangeKind, FileState, Finding, Reasoning, ScanStatus, Window
 from fimscan.store import codec, files, journal, row_digests, schema
 from fimscan.store.queries import STREAMED, plain_rows
 from fimscan.store.registry import Subject
@@ -96,16 +96,34 @@ def set_attributions(session: Session, answers: Mapping[int, Attribution]) -> No
     journal.record(session, journal.Cause.LATE_RECORDS, made)
 
 
-def findings_between(
-    session: Session, start: int, end: int, known: Mapping[int, files.Version] | None = None
-) -> list[Finding]:
-    """The findings of scans ``start`` < s <= ``end``, oldest first.
+def findings_between(session: Session, start: int, end: int) -> list[Finding]:
+    """The findings of scans ``start`` < s <= ``end``, oldest first."""
+    return _findings(session, _between(session, start, end))
+
+
+def answers_between(session: Session, start: int, end: int, known: Mapping[int, files.Version]) -> list[Finding]:
+    """The same without the reasoning of answers (see :func:`reasoning_of`).
 
     ``known`` are versions by their row numbers that the caller has loaded already.
     """
+    return _findings(session, _between(session, start, end), known, codec.AttributionReader(with_reasoning=False))
+
+
+def _between(session: Session, start: int, end: int) -> Any:
     table = schema.change
     query = _finished_changes(session).where(table.c.scan_id > start, table.c.scan_id <= end)
-    return _findings(session, query.order_by(table.c.id), known)
+    return query.order_by(table.c.id)
+
+
+def reasoning_of(session: Session, changes: Iterable[int]) -> dict[int, Reasoning | None]:
+    """How the answers of some changes were found, by the numbers of the changes."""
+    table = schema.change
+    answers = codec.AttributionReader()
+    return {
+        number: answers.load(text).reasoning
+        for some in files.chunks(sorted(set(changes)))
+        for number, text in session.execute(select(table.c.id, table.c.attribution).where(table.c.id.in_(some)))
+    }
 
 
 def has_any_between(session: Session, start: int, end: int) -> bool:
@@ -183,9 +201,14 @@ def _finished_changes(session: Session) -> Any:
     )
 
 
-def _findings(session: Session, query: Any, known: Mapping[int, files.Version] | None = None) -> list[Finding]:
+def _findings(
+    session: Session,
+    query: Any,
+    known: Mapping[int, files.Version] | None = None,
+    answers: codec.AttributionReader | None = None,
+) -> list[Finding]:
     known = known or {}
-    answers = codec.AttributionReader()
+    answers = answers or codec.AttributionReader()
     found = []
     for rows in plain_rows(session, query, _MANY):
         ids = {number for row in rows for number in row[_VERSIONS] if number is not None}

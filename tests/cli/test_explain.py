@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from fimscan.pipeline.history.diff import diff_from_baseline
 from fimscan.pipeline.history.explain_change import explain, explain_all
 from fimscan.store.database import Database
 from tests.conftest import Cli
@@ -149,6 +150,8 @@ def test_many_changes_explained_at_once_are_explained_as_each_alone(changed: Cli
     try:
         alone = {number: explain(database, number) for number in range(1, 5)}
         assert explain_all(database, [item.finding for item in alone.values()]) == alone
+        rows = [row for row in diff_from_baseline(database).findings if not row.steps]
+        assert rows and all(explanation == alone[n] for n, explanation in explain_all(database, rows).items())
         parents = [lineage.ancestors[0].exe for item in alone.values() for lineage in item.lineages]
         assert parents == [b"/usr/bin/bash", b"/usr/bin/shell20", b"/usr/bin/shell21", b"/usr/bin/shell22"]
         assert all(item.records for item in alone.values())

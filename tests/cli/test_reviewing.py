@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 from rich.cells import cell_len
+from rich.text import Text
 
 from fimscan.cli.review import _held
 from fimscan.cli.reviewing import Reviewing
@@ -18,6 +19,7 @@ from fimscan.grouping import RankedRow, group
 from fimscan.model import Approval, ChangePlan, DispositionStatus, Explanation, Finding
 from fimscan.pipeline.history.review import Outcome
 from fimscan.pipeline.history.shown import Report
+from fimscan.report.review import folded
 from tests.report.conftest import Make
 
 MAKE = Make()
@@ -161,3 +163,13 @@ def test_a_frame_fits(size: tuple[int, int], keys: str) -> None:
     lines = state.frame(size)
     assert len(lines) == height
     assert max(cell_len(line.plain) for line in lines) <= width
+
+
+def test_long_lines_are_broken_between_words() -> None:
+    """On a narrow terminal, words stay readable; a name may be broken, and nothing is lost or added."""
+    words = "    rank: no event although audit covered it"
+    path = "modified    #3000  high      /usr/share/doc/include/package-119/file-2999.png"
+    told = folded([Text(words), Text(path)], 40)
+    assert [line.plain for line in told[:2]] == ["    rank: no event although audit ", "covered it"]
+    assert "".join(line.plain for line in told) == words + path
+    assert max(cell_len(line.plain) for line in told) <= 40

@@ -348,3 +348,19 @@ def test_unreadable_files_are_reported_until_they_are_read_and_never_removed(cli
     (cli.watched / "d").chmod(0o755)
     scan(0)
     assert cli.diff()["unreadable"] == []
+
+
+def test_a_mail_fits_on_one_screen_whatever_is_in_it(cli: Cli) -> None:
+    """Ten new programs have three lines each, and a failed control one more: then names are listed, and counted."""
+    cli.scan()
+    for number in range(10):
+        path = cli.watched / f"program{number}"
+        path.write_text("code")
+        path.chmod(0o755)
+    mail = cli("scan", "--no-audit", code=1).stdout
+    lines = mail.splitlines()
+    assert len(lines) <= 24, mail
+    assert all(len(line) <= 80 for line in lines if not re.search(r"fimscan|/", line)), mail
+    named = [line for line in lines if re.match(r"added +#", line)]
+    more = re.search(r"^\.\.\. and (\d+) more to look at: ", mail, re.MULTILINE)
+    assert named and len(named) + (int(more[1]) if more else 0) == 10

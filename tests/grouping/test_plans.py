@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fimscan.grouping import group
-from fimscan.grouping.plans import extra_rows, is_planned, missing_items
+from fimscan.grouping.plans import extra_rows, is_changed_otherwise, is_planned, missing_items
 from fimscan.grouping.review_items import review_items
 from fimscan.model import (
     Actor,
@@ -86,6 +86,18 @@ def test_only_in_its_time() -> None:
     assert not is_planned(row, plan(until_ns=moment - 1))
     assert not is_planned(row, plan(closed_ns=moment - 1))
     assert is_planned(row, plan(closed_ns=moment + 1))
+
+
+def test_what_was_changed_again_after_its_time_is_told() -> None:
+    """It is not as planned, and did happen: without that, the plan would seem to have come to nothing."""
+    assert ADMIN.time_ns is not None
+    late = ADMIN._replace(time_ns=ADMIN.time_ns + 10**13)
+    steps = (changed(b"/etc/nginx/x"), changed(b"/etc/nginx/x", late))
+    again = changed(b"/etc/nginx/x", steps=steps)
+    assert not is_planned(again, plan()) and is_changed_otherwise(again, plan())
+    assert not is_changed_otherwise(changed(b"/etc/nginx/x"), plan())
+    assert not is_changed_otherwise(changed(b"/etc/nginx/x", late), plan())
+    assert missing_items(plan(paths=(b"/etc/nginx/x",)), steps) == ()
 
 
 def test_a_moved_file_needs_both_names() -> None:

@@ -90,6 +90,24 @@ def test_what_a_trigger_made_belongs_to_the_package_manager(
     assert "package-trigger" in made.rank.reasons
 
 
+@pytest.mark.parametrize(
+    ("ppid", "session", "after_s", "expected"),
+    [(4321, 7, 0, 1), (4321, 8, 0, None), (4321, 7, 60, None), (1, 7, 0, None), (4310, 7, 0, None)],
+)
+def test_a_set_that_may_be_of_a_script_of_the_package_manager_says_so(
+    make: Make, ppid: int, session: int, after_s: int, expected: int | None
+) -> None:
+    """Its parent is in no record, and a package manager of its login was at work. Nothing is said of known parents."""
+    chown = child(make, 4322, ppid, b"/usr/bin/chown", session=session, after_s=HOUR + after_s)
+    shell = child(make, 4310, 4200, b"/usr/bin/bash", cmdline=(b"-bash",), session=7, after_s=HOUR)
+    rows = [by(make, b"/a", dpkg(make, 1)), by(make, b"/b", dpkg(make, 2)), by(make, b"/c", chown)]
+    grouping = group([*rows, by(make, b"/d", shell)])
+    (of_chown,) = [item for item in grouping.sets if item.rows[0].finding.change.path == b"/c"]
+    (of_dpkg,) = [item for item in grouping.sets if item.rows[0].finding.change.path == b"/a"]
+    assert of_chown.during == (None if expected is None else of_dpkg.number)
+    assert of_dpkg.during is None
+
+
 def test_children_of_one_unknown_parent_belong_together(make: Make) -> None:
     """In the same session; what another session, or another parent, did is no part of it."""
     grouping = group(
@@ -116,6 +134,20 @@ def test_a_grandchild_belongs_to_its_tree(make: Make) -> None:
         ]
     )
     assert paths(grouping) == sets_of("abcd")
+
+
+@pytest.mark.parametrize(
+    ("comm", "expected"),
+    [(b"tool.postinst", ("abc",)), (b"dash", ("ab", "c")), (b"-dash", ("ab", "c")), (None, ("ab", "c"))],
+)
+def test_a_script_is_known_by_its_name_where_its_command_line_is_not(
+    make: Make, comm: bytes | None, expected: tuple[str, ...]
+) -> None:
+    """The records of a maintainer script often lack the command line; what it started belongs to its tree."""
+    dpkg = child(make, 20, 10, b"/usr/bin/dpkg")
+    script = child(make, 30, 20, b"/usr/bin/dash", cmdline=None, comm=comm)
+    rows = [by(make, b"/a", dpkg), by(make, b"/b", script), by(make, b"/c", child(make, 40, 30, b"/usr/bin/chown"))]
+    assert paths(group(rows)) == sets_of(*expected)
 
 
 def test_commands_of_a_known_shell_are_sets_of_their_own(make: Make) -> None:

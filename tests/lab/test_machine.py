@@ -47,7 +47,7 @@ def program_of(number: int) -> str:
 def package(host: Machine, number: int, version: str) -> Path:
     """A package with a program, a configuration file and documentation; that of the third one is setuid.
 
-    The first one has a maintainer script that writes a file.
+    The first one has a maintainer script that writes a file, and gives it to a user by another program.
     """
     name, program = f"tool{number:02}", program_of(number)
     files = {
@@ -55,7 +55,7 @@ def package(host: Machine, number: int, version: str) -> Path:
         f"/etc/{name}.conf": f"# {name} {version}\n" if number > 4 else f"# {name}\n",
         **{f"/usr/share/doc/{name}/part{part}": f"{name} {version} {part}\n" for part in range(8)},
     }
-    scripts = {"postinst": f"echo replaced version $2 > {GENERATED}"} if number == 1 else {}
+    scripts = {"postinst": f"echo replaced version $2 > {GENERATED}; chown games {GENERATED}"} if number == 1 else {}
     return host.debian.build(name, version, files, modes={program: 0o4755 if number == 3 else 0o755}, **scripts)
 
 

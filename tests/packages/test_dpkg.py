@@ -380,7 +380,8 @@ def test_what_a_trigger_made_is_called_so(
     ancestors = () if above is None else (above,)
     writer = Lineage(actor=made, ancestors=ancestors, unknown=8 if above is None else 1)
     window = Window(after_ns=began, before_ns=began + 4000 * 10**9)
-    (answer,) = system.report(questions=[replace(question, writers=(writer,), window=window)]).answers
+    told = replace(question, writers=(writer,), written_ns=(made.time_ns,), window=window)
+    (answer,) = system.report(questions=[told]).answers
     assert answer.kind == "unowned"
     assert (PackageFact.TRIGGER in answer.facts) is is_told
     assert ("made by a trigger, says dpkg's log, so unproved" in package_words(answer)) is is_told

@@ -58,6 +58,27 @@ def test_files_of_a_distribution(system: Debian) -> None:
     system.path("/opt/venv/bin/tool").write_text("Script")
     assert one(system, "/opt/venv/bin/tool") == "not-as-shipped content python-record"
     assert one(system, f"{LIBRARY}/tool/new.py") == "unknown no-database"
+
+
+def test_files_in_a_directory_that_was_given_to_pip(system: Debian) -> None:
+    """pip install --target leaves ../../bin in RECORD, but has the scripts below. Nothing beside it belongs to it."""
+    library = "/opt/app/vendored"
+    info = system.path(f"{library}/tool-1.2.dist-info")
+    info.mkdir(parents=True)
+    (info / "RECORD").write_text(
+        f"tool.py,{digest('code')},4\n../../bin/tool,{digest('script')},6\n../other.py,{digest('other')},5\n"
+    )
+    system.path(f"{library}/bin").mkdir()
+    for name, content in (("tool.py", "code"), ("bin/tool", "script"), ("../other.py", "other")):
+        system.path(f"{library}/{name}").write_text(content)
+    for path in (system.path("/opt/app"), *system.path("/opt/app").rglob("*")):
+        path.chmod(path.stat().st_mode & ~0o022)
+    assert one(system, f"{library}/tool.py") == one(system, f"{library}/bin/tool") == "as-shipped python-record"
+    assert one(system, "/opt/app/other.py") == "unknown no-database"
+    system.path(f"{library}/tool.py").write_text("Code")
+    assert one(system, f"{library}/tool.py") == "not-as-shipped content python-record"
+    system.path(library).chmod(0o777)
+    assert one(system, f"{library}/tool.py") == "unknown untrusted-database"
     (system.root / "var/lib/dpkg/info").mkdir(parents=True)
     (system.root / "var/lib/dpkg/status").touch()
     assert one(system, f"{LIBRARY}/tool/new.py") == "unowned missing"

@@ -152,19 +152,60 @@ def test_a_few_changes_are_shown_in_full(make: Make) -> None:
 
 
 def test_all_that_stands_out_is_listed_however_much_it_is(make: Make) -> None:
-    """The screen is longer then; a mail says how many more there are."""
+    """With --look, however many lines it takes; the screen and the mail say how many more there are."""
     hidden = make.attribution(Verdict.UNATTRIBUTED, Reason.NO_EVENT)
     diff = make.diff(*(make.finding(make.change(path=b"/f%03d" % number), hidden) for number in range(300)))
-    written = screen_of(diff)
+    written = screen_of(diff, is_whole=True)
     assert len(re.findall(r"^modified    #17    /f\d{3}$", written, re.MULTILINE)) == 300
+    first = screen_of(diff)
+    assert len(first.splitlines()) == 24
+    titles = len(re.findall(r"^modified ", first, re.MULTILINE))
+    assert f"... and {300 - titles} more to look at: fimscan diff --look\n" in first
+    assert first.count("no event although audit covered it") == 1, "what is said of all is said once"
     mailed = screen_of(diff, limit=12, filters=" --from 1")
     assert len(re.findall(r"^modified ", mailed, re.MULTILINE)) == 12
-    assert "... and 288 more to look at: fimscan diff --from 1\n" in mailed
+    assert "... and 288 more to look at: fimscan diff --from 1 --look\n" in mailed
+
+
+def test_the_most_urgent_are_told_in_full_and_more_have_their_name_on_the_screen(make: Make) -> None:
+    """What was cut is counted, and the sets below say what else there is; nothing is called listed that is not."""
+    loud = [confirmed(make, make.change(path=b"/etc/sudoers.d/%02d" % n, id=n)) for n in range(1, 20)]
+    written = screen_of(make.diff(*loud, *machine(make, 40).findings), facts(make))
+    lines = written.splitlines()
+    assert len(lines) == 24 and max(map(len, lines)) <= 80
+    for path in ("find", "who", "passwd"):  # setuid, trojan, account
+        title = next(number for number, line in enumerate(lines) if line.endswith(f"/{path}"))
+        assert lines[title + 2].startswith("    confirmed: ")
+    more = re.search(r"^\.\.\. and (\d+) more to look at: fimscan diff --look$", written, re.MULTILINE)
+    named = re.findall(r"^modified .* /etc/sudoers\.d/(\d\d)$", written, re.MULTILINE)
+    assert more is not None and int(more[1]) + len(named) == 19 and named == sorted(named)
+    assert " 1      4  useradd, cp, chmod, by eve as root, 04:35; 3 to look at\n" in written and " above" not in written
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_it_fits_on_a_narrow_terminal_as_well(make: Make, width: int) -> None:
+    """Which breaks the lines that are too wide for it: commands and names are not cut."""
+    diff = make.diff(*accounts(make), *machine(make, 40).findings)
+    written = screen_of(diff, facts(make), width=width, is_reviewed=True).splitlines()
+    assert sum(max(1, -(-cell_len(line) // width)) for line in written) <= 24
+    assert sum(line.startswith("attributes  #3002") for line in written) == 1
+
+
+def test_where_all_names_fit_but_not_who_it_was_the_screen_says_how_to_see_that(make: Make) -> None:
+    """The first three are told in full at least."""
+    loud = [
+        confirmed(make, make.change(path=b"/srv/bin/%d" % n, id=n), make.actor(pid=50 + n), severity="critical")
+        for n in range(1, 4)
+    ]
+    written = screen_of(make.diff(*loud, *machine(make, 40).findings), facts(make))
+    assert len(written.splitlines()) <= 24
+    assert re.search(r"^\.\.\. why, and who it was, of the last \d: fimscan diff --look$", written, re.MULTILINE)
+    assert all(re.search(rf"^modified .* /srv/bin/{n}$", written, re.MULTILINE) for n in range(1, 4))
 
 
 @given(st.lists(st.sampled_from(range(6)), min_size=6, max_size=30), st.integers(24, 60))
 def test_what_stands_out_is_never_only_in_a_set(kinds: list[int], height: int) -> None:
-    """Every row that stands out has its own title on the screen."""
+    """Every row that stands out has its own title on the screen, or is counted there, the most urgent ones first."""
     make = Make()
     makers: list[Any] = [lambda number: package_file(make, number)]
     makers += [lambda number, row=row: row for row in intrusion(make)]
@@ -172,9 +213,12 @@ def test_what_stands_out_is_never_only_in_a_set(kinds: list[int], height: int) -
     diff = make.diff(*(makers[kind](number) for number, kind in enumerate(kinds)))
     grouping = grouped(diff)
     written = screen_of(diff, height=height)
-    for row in grouping.rows:
-        if row.rank.stands_out:
-            assert re.search(rf"^\w+ +#{row.finding.change.id} .*{row.finding.change.path.decode()}$", written, re.M)
+    assert len(written.splitlines()) <= height
+    left = re.search(r"and (\d+) more to look at", written)
+    listed = grouping.standing_out[: -int(left[1])] if left else grouping.standing_out
+    assert listed or not grouping.standing_out
+    for row in listed:
+        assert re.search(rf"^\w+ +#{row.finding.change.id} .*{row.finding.change.path.decode()}$", written, re.M)
     shown = sum(int(count) for count in re.findall(r"^ *[\d,-]+ +(\d+)  ", written, re.MULTILINE))
     more = re.search(r"more sets? with (\d+) changes", written)
     assert shown + (int(more[1]) if more else 0) == len(kinds), "each change is counted in one line"
@@ -223,7 +267,7 @@ def test_all_candidates_are_named_or_counted(make: Make) -> None:
     actors = tuple(make.actor(pid=pid, exe=b"/usr/bin/p%d" % pid) for pid in range(10, 16))
     contested = make.attribution(Verdict.CONTESTED, actors=actors)
     row = make.finding(make.change(path=b"/etc/sudoers"), contested)
-    written = screen_of(make.diff(row, *machine(make, 30).findings), facts(make))
+    written = screen_of(make.diff(row, *machine(make, 30).findings), facts(make), is_whole=True)
     who = "opened it for writing, alice as root, 04:35:13\n"
     assert f"    contested: p10 (pid 10) {who}        or p11 (pid 11) {who}        or p12 (pid 12) {who}" in written
     assert "        or 3 more: fimscan explain 17\n" in written
@@ -259,7 +303,7 @@ def accounts(make: Make) -> list[Finding]:
 
 def test_what_the_same_processes_did_is_said_once(make: Make) -> None:
     """Titles of which the same is to be said are put together; no line is wider than the screen."""
-    written = screen_of(make.diff(*accounts(make), *machine(make, 40).findings), facts(make))
+    written = screen_of(make.diff(*accounts(make), *machine(make, 40).findings), facts(make), is_whole=True)
     listed = written.partition("== Look")[2].partition("== ")[0]
     assert re.findall(r"#(\d) .*/etc/(\w+)", listed) == [
         ("2", "group"),
@@ -276,7 +320,7 @@ def test_what_the_same_processes_did_is_said_once(make: Make) -> None:
 def test_sets_are_not_cut_where_the_list_is_longer_than_the_screen_anyway(make: Make) -> None:
     """So the line of an upgrade is not hidden by a long list."""
     loud = [confirmed(make, make.change(path=b"/etc/sudoers.d/%d" % number, id=number)) for number in range(1, 20)]
-    written = screen_of(make.diff(*loud, *machine(make, 40).findings), facts(make))
+    written = screen_of(make.diff(*loud, *machine(make, 40).findings), facts(make), is_whole=True)
     assert written.count("\n") > 24 and "apt-get upgrade, by admin (sudo)" in written
 
 

@@ -39,8 +39,9 @@ from fimscan.model import (
 )
 from fimscan.report.accesses import write_accesses_text
 from fimscan.report.change_sets import next_commands
+from fimscan.report.console import write_lines
 from fimscan.report.packages import is_alarming
-from fimscan.report.text import write_scan_summary, write_text
+from fimscan.report.text import scan_summary, write_text
 
 GOLDEN = """\
 1 changed, 1 added, 1 removed, 1 unreadable since scan 1 (2026-11-23 04:05 UTC) on web1
@@ -98,7 +99,7 @@ def text(diff: Diff, width: int = 120, *, color: bool = False, commands: tuple[s
 
 def brief(diff: Diff, limit: int) -> str:
     out = io.StringIO()
-    write_scan_summary(diff, out, limit=limit, color=False, width=100)
+    write_lines(scan_summary(diff, limit=limit, width=100), out, color=False)
     return out.getvalue()
 
 

@@ -183,7 +183,30 @@ def test_many_attributions_are_loaded_as_each_by_itself(others: list[Attribution
     ]
     reader = codec.AttributionReader()
     texts = [codec.dump_attribution(answer) for answer in answers]
-    assert [reader.load(text) for text in (*texts, *texts)] == [*answers, *answers]
+    loaded = [reader.load(text) for text in (*texts, *texts)]
+    assert loaded == [*answers, *answers]
+    brief = codec.AttributionReader(with_reasoning=False)
+    assert [brief.load(text) for text in (*texts, *texts)] == [
+        answer._replace(reasoning=None) for answer in (*answers, *answers)
+    ]
+    for one in (*loaded, *map(brief.load, texts)):
+        assert _without_moments(one.pattern) == _without_moments(one)
+        altered = one._replace(actors=())
+        assert altered.pattern is altered
+
+
+def _without_moments(answer: Attribution) -> Attribution:
+    """An answer without what may differ between those of one pattern."""
+    actors = tuple(actor._replace(time_ns=None, event=None) for actor in answer.actors)
+    return answer._replace(actors=actors, coverage=Coverage(answer.coverage.complete), reasoning=None)
+
+
+def test_answers_by_one_process_have_one_pattern() -> None:
+    """Whatever is asked once for a pattern is then asked once for thousands of answers."""
+    reader = codec.AttributionReader()
+    loaded = [reader.load(codec.dump_attribution(_answer(shift))) for shift in (0, 100, 200)]
+    assert len({id(one.pattern) for one in loaded}) == 1
+    assert len({one.actors for one in loaded}) == 3
 
 
 def _gap(shift: int) -> Gap:

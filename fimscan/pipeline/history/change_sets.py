@@ -8,9 +8,10 @@ from dataclasses import replace
 from operator import attrgetter
 
 from fimscan import attribution
+from fimscan.by_pattern import ByPattern
 from fimscan.gc_pause import gc_paused
 from fimscan.grouping import Facts, Grouping, group, process_key
-from fimscan.model import Actor, Diff, Finding, Lineage
+from fimscan.model import Actor, Attribution, Diff, Finding, Lineage
 from fimscan.pipeline.audit.processes import Processes
 from fimscan.pipeline.history.newcomers import newcomers
 from fimscan.store import processes as process_store
@@ -40,20 +41,21 @@ def grouping_of(database: Database, diff: Diff, known: Facts | None = None) -> G
 def lineages_of(database: Database, findings: Iterable[Finding]) -> Mapping[object, Lineage]:
     """The ancestors of each process in findings, by its key, as of its first call there."""
     with database.read() as session:
-        return _lineages(session, (actor for row in findings for actor in row.attribution.actors))
+        return _lineages(session, (row.attribution for row in findings))
 
 
-def _lineages(session: Session, actors: Iterable[Actor]) -> Mapping[object, Lineage]:
-    """The same of all these processes.
+def _lineages(session: Session, answers: Iterable[Attribution]) -> Mapping[object, Lineage]:
+    """The same of all processes that these answers name.
 
     Of very many processes, only the earliest are looked up. The others are grouped by their parent's number.
     """
     first: dict[object, Actor] = {}
-    for actor in actors:
-        key = process_key(actor)
-        known = first.get(key)
-        if known is None or actor.moment < known.moment:
-            first[key] = actor
+    keys_of = ByPattern(lambda answer: tuple(map(process_key, answer.actors)))
+    for answer in answers:
+        for key, actor in zip(keys_of(answer), answer.actors, strict=True):
+            known = first.get(key)
+            if known is None or actor.moment < known.moment:
+                first[key] = actor
     wanted = sorted(first.items(), key=lambda item: (item[1].moment, item[1].pid))[:_MOST_PROCESSES]
     records = _Records(session)
     records.load(actor for _, actor in wanted)

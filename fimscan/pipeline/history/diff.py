@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 from fimscan import compare
 from fimscan.config import Config
 from fimscan.errors import UsageError
-from fimscan.model import Diff, Scan, ScanStatus, UnreadableReason, Window
+from fimscan.model import Diff, Finding, Scan, ScanStatus, UnreadableReason, Window
 from fimscan.pipeline.config_changes import reconfigurations
 from fimscan.pipeline.history.dispositions import with_decisions, with_violations
 from fimscan.pipeline.history.explain_change import suspects
-from fimscan.pipeline.history.path_history import PathHistory
+from fimscan.pipeline.history.path_history import PathHistory, is_certainly_new
 from fimscan.pipeline.history.stored_path import load_path
 from fimscan.pipeline.importance import Importance
 from fimscan.pipeline.record.last_read import is_at_or_below
@@ -108,10 +109,21 @@ def _diff(
     window = Window(after_ns=start.started_ns, before_ns=end.finished_ns or end.started_ns)
     loaded = files.versions_between(session, start.id, end.id)
     touched = _by_path(loaded)
-    changes = []
+    steps = [
+        step
+        for step in finding_store.answers_between(session, start.id, end.id, {item.id: item for item in loaded})
+        if step.scan > overrides.get(step.change.path, (None, 0))[1]
+    ]
+    steps_of = compare.steps_by_path(steps)
+    rows, changes = [], []
     logs = Counter[bool]()  # how many logs were only appended to (True), and how many were rotated (False)
     for path in sorted({*touched, *overrides}):
-        versions = [version for version in touched.get(path, []) if version.first_scan <= end.id]
+        versions = touched.get(path, [])
+        row = None if path in overrides else _as_found(versions, steps_of.get(path, ()), (start.id, end.id))
+        if row is not None:
+            rows.append(row)
+            continue
+        versions = [version for version in versions if version.first_scan <= end.id]
         after = _at(versions, end.id)
         if not versions:
             after = files.at_paths(session, [path], end.id).get(path)
@@ -124,13 +136,9 @@ def _diff(
         change = path_history.change(window)
         if change is not None:
             changes.append(change)
-    steps = [
-        step
-        for step in finding_store.findings_between(session, start.id, end.id, {item.id: item for item in loaded})
-        if step.scan > overrides.get(step.change.path, (None, 0))[1]
-    ]
-    importance = Importance.current(config, session, end)
-    findings = importance.on_all(compare.rows_with_steps(compare.with_moves(changes), steps))
+    rows += compare.rows_with_steps(compare.with_moves(changes), steps)
+    rows.sort(key=attrgetter("change.path"))
+    findings = Importance.current(config, session, end).on_all(rows)
     findings = with_facts(database, config, findings)
     actors = [actor for row in findings for actor in row.attribution.actors]
     complete = scan_store.last_full(session, until=end.id)
@@ -150,6 +158,21 @@ def _diff(
         logs_rotated=logs[False],
         reconfigurations=reconfigurations(session, start.id, end.id),
     )
+
+
+def _as_found(versions: Sequence[files.Version], steps: Sequence[Finding], span: tuple[int, int]) -> Finding | None:
+    """The finding of a scan that is the row of its path as it is: it alone leads from one end of the span to the other.
+
+    ``None`` if the row takes more than that. Most rows take no more.
+    """
+    if len(versions) != 2 or not steps:
+        return None
+    (before, after), (start, end) = versions, span
+    is_whole = before.first_scan <= start and after.first_scan <= end
+    is_valid = after.end_scan is None or after.end_scan > end
+    if not (is_whole and is_valid and before.end_scan == after.first_scan) or not is_certainly_new(before, after):
+        return None
+    return compare.only_step(steps, before.state, after.state)
 
 
 def _by_path(versions: Iterable[files.Version]) -> dict[bytes, list[files.Version]]:

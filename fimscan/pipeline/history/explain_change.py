@@ -75,8 +75,18 @@ def explain_all(database: Database, findings: Iterable[Finding]) -> dict[int, Ex
     """Explain stored changes of a report, by their numbers. What many of them share is read once."""
     findings = [finding for finding in findings if finding.change.id]
     with database.read() as session:
+        findings = _with_reasoning(session, findings)
         explainer = _Explainer(session, database.host, findings)
         return {finding.change.id: explainer.explained(finding) for finding in findings}
+
+
+def _with_reasoning(session: Session, findings: Sequence[Finding]) -> list[Finding]:
+    """Findings of a report, whose answers come without their reasoning, with it."""
+    stored = finding_store.reasoning_of(session, (finding.change.id for finding in findings))
+    return [
+        replace(finding, attribution=finding.attribution._replace(reasoning=stored.get(finding.change.id)))
+        for finding in findings
+    ]
 
 
 def _explained(session: Session, database: Database, finding: Finding) -> Explanation:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from fimscan.by_pattern import ByPattern
 from fimscan.grouping import Nature, nature_of, programs
-from fimscan.model import Actor, Finding, Role, Verdict
+from fimscan.model import Actor, Attribution, Finding, Role, Verdict
 from fimscan.paths import parent
 from fimscan.store import findings as finding_store
 from fimscan.store.session import Session
@@ -25,22 +26,28 @@ def newcomers(session: Session, findings: Iterable[Finding]) -> frozenset[bytes]
     goes by the scan that found it, so the answer about a report stays the same later.
     """
     written: dict[bytes, list[tuple[bytes, bytes, int]]] = {}
+    programs_of = ByPattern(_programs)
     for row in findings:
         if row.severity in _LOUD and row.change.after is not None and nature_of(row.change) is Nature.CONTENT:
             path = row.change.path
-            for deed in _deeds(row):
+            for deed in _deeds(row, programs_of):
                 written.setdefault(parent(path), []).append((path, *deed))
             if len(written) > _MOST:
                 return frozenset()
     return frozenset(path for directory, deeds in written.items() for path in _new_in(session, directory, deeds))
 
 
-def _deeds(row: Finding) -> Iterator[tuple[bytes, int]]:
+def _deeds(row: Finding, programs_of: Callable[[Attribution], list[bytes]]) -> list[tuple[bytes, int]]:
     """(program, scan) of each process that is known to have written a file."""
-    for step in row.steps or (row,):
-        if step.attribution.verdict in _NAMED:
-            actors = (actor for actor in step.attribution.actors if actor.role in _WRITING and _is_of_interest(actor))
-            yield from ((programs.program(actor), step.scan) for actor in actors)
+    return [(program, step.scan) for step in row.steps or (row,) for program in programs_of(step.attribution)]
+
+
+def _programs(answer: Attribution) -> list[bytes]:
+    """The program of each process that is known to have written."""
+    if answer.verdict not in _NAMED:
+        return []
+    actors = (actor for actor in answer.actors if actor.role in _WRITING and _is_of_interest(actor))
+    return [programs.program(actor) for actor in actors]
 
 
 def _new_in(session: Session, directory: bytes, deeds: Sequence[tuple[bytes, bytes, int]]) -> Iterator[bytes]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from fimscan.by_pattern import ByPattern
 from fimscan.fast_values import maker, replacer
 from fimscan.gc_pause import gc_paused
 from fimscan.grouping import Facts, Nature, Provenance, nature_of, process_key, programs
 from fimscan.model import (
     Actor,
+    Attribution,
     Change,
     Diff,
     Finding,
@@ -100,35 +102,41 @@ def _answered(
     findings: Sequence[Finding], sources: PackageSources, lineages: Mapping[object, Lineage]
 ) -> tuple[tuple[Finding, ...], PackageReport]:
     """The findings with the answers; as they are if there is no database of packages."""
-    asked = sorted([row for row in findings if is_within(row.change.path, sources.root)], key=_order)
-    report = check_paths([_question(row, lineages, sources.root) for row in asked], sources)
+    is_ordinary = ByPattern(_is_ordinary)
+    writers_of = ByPattern(lambda answer: _writers(answer, lineages))
+    asked = [row for row in findings if is_within(row.change.path, sources.root)]
+    # Files are read in this order: those that are no work of a package manager for certain, then the smallest.
+    asked.sort(key=lambda row: (is_ordinary(row.attribution), 0 if row.change.after is None else row.change.after.size))
+    report = check_paths([_question(row, writers_of, sources.root) for row in asked], sources)
     if not report.databases:
         return tuple(findings), report
     answers = {id(row): answer for row, answer in zip(asked, report.answers, strict=True)}
     return tuple([_with_package(row, package=answers.get(id(row))) for row in findings]), report
 
 
-def _order(finding: Finding) -> tuple[bool, int]:
-    """The files that are read first: those that are no work of a package manager for certain, then the smallest."""
-    after = finding.change.after
-    return _is_ordinary(finding), 0 if after is None else after.size
+def _is_ordinary(answer: Attribution) -> bool:
+    return answer.verdict is Verdict.CONFIRMED and programs.are_package_managers(answer.actors)
 
 
-def _is_ordinary(finding: Finding) -> bool:
-    actors = finding.attribution.actors
-    return (
-        finding.attribution.verdict is Verdict.CONFIRMED
-        and bool(actors)
-        and all(programs.is_package_manager(actor) for actor in actors)
-    )
+class _Writers(NamedTuple):
+    """The processes that are known to have written a file, and which of the actors they are."""
+
+    lineages: tuple[Lineage, ...]
+    positions: tuple[int, ...]
 
 
-def _question(finding: Finding, lineages: Mapping[object, Lineage], root: bytes) -> PackageQuestion:
+def _question(finding: Finding, writers_of: Callable[[Attribution], _Writers], root: bytes) -> PackageQuestion:
     change, last = finding.change, _last_written(finding)
+    lineages: tuple[Lineage, ...] = ()
+    times: tuple[int | None, ...] = ()
+    if last is not None and last.change.after is not None:
+        lineages, positions = writers_of(last.attribution)
+        times = tuple([last.attribution.actors[position].time_ns for position in positions])
     return _make_question(
         path=change.path.removeprefix(root.rstrip(b"/")),
         state=change.after,
-        writers=tuple([_lineage(actor, lineages) for actor in _writers(last)]),
+        writers=lineages,
+        written_ns=times,
         # An installation in an earlier step has no part in what was written since.
         window=change.window if last is None else last.change.window,
     )
@@ -141,11 +149,14 @@ def _last_written(finding: Finding) -> Finding | None:
     return next((step for step in reversed(finding.steps) if _is_written(step.change)), None)
 
 
-def _writers(last: Finding | None) -> Sequence[Actor]:
+def _writers(answer: Attribution, lineages: Mapping[object, Lineage]) -> _Writers:
     """The processes that are known to have written the present content; of candidates, nothing can be said."""
-    if last is None or last.change.after is None or last.attribution.verdict not in _NAMED:
-        return ()
-    return [actor for actor in last.attribution.actors if actor.role in _WRITING]
+    if answer.verdict not in _NAMED:
+        return _Writers((), ())
+    found = [(position, actor) for position, actor in enumerate(answer.actors) if actor.role in _WRITING]
+    return _Writers(
+        tuple([_lineage(actor, lineages) for _, actor in found]), tuple([position for position, _ in found])
+    )
 
 
 def _is_written(change: Change) -> bool:

@@ -75,11 +75,16 @@ class PathHistory:
 _make_history = maker(PathHistory)
 
 
+def is_certainly_new(accepted: Version, version: Version) -> bool:
+    """Whether a later version needs to be accepted, whatever else differs. So it is in most cases."""
+    old, new = accepted.state, version.state
+    return not version.followed and old.ctime_ns != new.ctime_ns and new.kind is not FileKind.DIRECTORY
+
+
 def _is_nothing_new(accepted: Version | None, version: Version) -> bool:
     if accepted is None:
         return version.followed
-    old, new = accepted.state, version.state
-    if not version.followed and old.ctime_ns != new.ctime_ns and new.kind is not FileKind.DIRECTORY:
-        return False  # the usual case: what else differs decides nothing
+    if is_certainly_new(accepted, version):
+        return False
     allowed = compare.ROTATION if version.followed else frozenset()
-    return allowed.issuperset(compare.differences(old, new))
+    return allowed.issuperset(compare.differences(accepted.state, version.state))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from fimscan.grouping import Grouping
-from fimscan.grouping.plans import extra_rows, first_plan, missing_items
+from fimscan.grouping.plans import extra_rows, first_plan, is_changed_otherwise, missing_items
 from fimscan.model import ChangePlan, Diff, Finding, PlanProgress, PlanState, Scan, ScanStatus
 from fimscan.report.change_sets import commands_text
 from fimscan.store import acceptance as acceptance_store
@@ -52,13 +52,21 @@ def progress(
                 plan=plan,
                 state=state,
                 planned=planned,
-                extra=extra_rows(grouping, planned, of_any),
+                extra=_extra(grouping, plan, planned, of_any),
                 accepted=len({record.path for record in accepted[plan.id]}),
                 missing=missing_items(plan, happened),
                 deed=_deed(grouping, planned),
             )
         )
     return tuple(found)
+
+
+def _extra(
+    grouping: Grouping, plan: ChangePlan, planned: frozenset[bytes], of_any: frozenset[bytes]
+) -> tuple[bytes, ...]:
+    """What changed beside the plan: in the same sets, or planned paths that were changed otherwise as well."""
+    otherwise = [row.finding.change.path for row in grouping.rows if is_changed_otherwise(row.finding, plan)]
+    return tuple(sorted({*extra_rows(grouping, planned, of_any), *otherwise}))
 
 
 def plans_of(database: Database, findings: Iterable[Finding]) -> dict[bytes, ChangePlan]:

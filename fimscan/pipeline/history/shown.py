@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from fimscan.by_pattern import ByPattern
 from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.grouping import Facts, Grouping
@@ -109,16 +110,17 @@ def _report(database: Database, config: Config | None, at: tuple[int, int] | Non
 def _digest(diff: Diff, grouping: Grouping) -> str:
     """Of all that a selection can depend on."""
     digest = hashlib.sha256(repr((diff.host, diff.end.id, diff.accepted)).encode())
+    answer_text = ByPattern(lambda answer: repr(_answer(answer)))
     for row in grouping.rows:
         finding = row.finding
         change = finding.change
         digest.update(repr((row.number, change.kind.value, change.path, change.moved_from, change.id)).encode())
-        for part in (finding, *finding.steps):
-            digest.update(repr((part.change.id, part.scan, _answer(part.attribution))).encode())
+        for part in (finding, *finding.steps) if finding.steps else (finding,):
+            digest.update(f"({part.change.id}, {part.scan}, {answer_text(part.attribution)})".encode())
     digest.update(repr(sorted(item.path for item in diff.unreadable if item.differs)).encode())
     return digest.hexdigest()[:_DIGITS]
 
 
 def _answer(attribution: Attribution) -> tuple[object, ...]:
-    actors = tuple((*actor.process, actor.login_user, actor.user) for actor in attribution.actors)
+    actors = tuple([(*actor.process, actor.login_user, actor.user) for actor in attribution.actors])
     return attribution.verdict.value, attribution.reason and attribution.reason.value, actors

@@ -58,22 +58,26 @@ class Answers:
         self.answers = Table()
         self._base_ms = base_ms
         self._known: dict[Hashable, int] = {}
-        self._certain: dict[Hashable, int] = {}
+        # By pattern: the number, the positions of the calls of each process, and the answer (which has the pattern).
+        self._certain: dict[Hashable, tuple[int, list[list[int]], Attribution]] = {}
 
     def add(self, attribution: Attribution, change: Change) -> tuple[int, list[Events]]:
         """The number of an answer in the table, and the events of each process that it names."""
-        groups = calls_by_process(attribution.actors) if attribution.actors else []
-        state = change.state
+        actors, state = attribution.actors, change.state
         context = (attribution.verdict, change.kind, state.kind, bool(state.size))
-        # What a process is said to have done depends on these alone, unless several wrote one after the other.
-        keys = tuple([(context, tuple([_without_event(actor) for actor in calls])) for calls in groups])
-        if _is_certain(attribution):  # then nothing else is said
-            place = self._certain.get(keys)
-            if place is None:
-                place = self._certain[keys] = self._place(keys, attribution, change)
-        else:
-            place = self._place(keys, attribution, change)
-        return place, [self._events(calls) for calls in groups]
+        if not (_is_certain(attribution) and _are_in_order(actors)):
+            groups = calls_by_process(actors)
+            return self._place(_keys(groups, context), attribution, change), [self._events(calls) for calls in groups]
+        # Nothing is said of the verdict then, and the same of the processes of all answers of a pattern.
+        pattern = (id(attribution.pattern), context)
+        known = self._certain.get(pattern)
+        if known is None:
+            groups = calls_by_process(actors)
+            place = self._place(_keys(groups, context), attribution, change)
+            positions = [[actors.index(actor) for actor in calls] for calls in groups]
+            known = self._certain[pattern] = (place, positions, attribution)
+        place, positions, _ = known
+        return place, [self._events([actors[position] for position in calls]) for calls in positions]
 
     def _place(self, keys: tuple[Hashable, ...], attribution: Attribution, change: Change) -> int:
         answer = (
@@ -125,6 +129,22 @@ def _is_certain(attribution: Attribution) -> bool:
         and not attribution.coverage.gaps
         and not attribution.notes
     )
+
+
+def _are_in_order(actors: Sequence[Actor]) -> bool:
+    """Whether each system call is later than the one before, as is usual: the order decides what is said first."""
+    last = -1
+    for actor in actors:
+        time_ns = actor.time_ns
+        if time_ns is None or time_ns <= last:
+            return False
+        last = time_ns
+    return True
+
+
+def _keys(groups: Sequence[Sequence[Actor]], context: Hashable) -> tuple[Hashable, ...]:
+    """What the text of each process depends on, unless several wrote one after the other."""
+    return tuple([(context, tuple([_without_event(actor) for actor in calls])) for calls in groups])
 
 
 def _without_event(actor: Actor) -> tuple[Any, ...]:
