@@ -53,6 +53,7 @@ from fimscan.model.audit import (
 )
 from fimscan.model.changes import Breach, Change, ChangeKind, Window
 from fimscan.model.checks import Check, CheckSeverity, worst
+from fimscan.model.clock import ClockLook
 from fimscan.model.controls import ControlFailure, ControlKind, ControlReport, Symptom
 from fimscan.model.files import (
     KIND_OF_TYPE,
@@ -139,6 +140,7 @@ __all__ = [
     "Check",
     "CheckSeverity",
     "Checkpoint",
+    "ClockLook",
     "ContentUsage",
     "Continuity",
     "ControlFailure",

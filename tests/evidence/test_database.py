@@ -16,7 +16,8 @@ from alembic.script import ScriptDirectory
 from fimscan.errors import UsageError
 from fimscan.model import Scan, ScanStatus
 from fimscan.pipeline.record import scan_entry
-from fimscan.store import accesses, journal, migrate, registry
+from fimscan.store import accesses, journal, migrate, registry, row_digests
+from fimscan.store import clock as clock_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from fimscan.store.session import Session
@@ -229,6 +230,8 @@ def test_an_upgraded_database_verifies_and_is_covered_from_then_on(
         for name in unknown_then:
             patch.setattr(journal, name, lambda *_: None)
         patch.setattr(accesses, "_times", lambda _: (None, None))  # blocks had no times then
+        patch.setattr(clock_store, "add", lambda *_: None)
+        patch.setattr(row_digests, "SHOWN", {})
         acceptances = registry.Subject.ACCEPTANCE
         assert isinstance(acceptances.rows, registry.Numbered)
         patch.setattr(acceptances, "rows", replace(acceptances.rows, later=()))  # and acceptances no numbers of acts
