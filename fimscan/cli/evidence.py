@@ -21,7 +21,7 @@ from fimscan.evidence.verify import VerifyReport, verify_bundle
 from fimscan.pipeline import config_changes
 from fimscan.pipeline.audit.rules import rules_for
 from fimscan.report.display import show, size_text
-from fimscan.report.documents.checks import verify_document
+from fimscan.report.documents.checks import verify_document, verify_result
 from fimscan.report.json import write_document
 
 
@@ -118,24 +118,29 @@ def verify(  # noqa: PLR0913  # one argument for each option
     else:
         with settings.database() as database:
             found = verify_database(database, scan=scan, every_scan=every_scan, head=head)
-    print_verification(found, form, is_signed=not of_database, is_known=fingerprint is not None)
+    print_verification(found, form)
     return 0 if found.ok else VerificationError.exit_code
 
 
-def print_verification(found: VerifyReport, form: str, *, is_signed: bool = False, is_known: bool = False) -> None:
-    """Print the checks of a bundle (``is_signed``) or of the database; ``is_known``: the signer's key was given."""
+def print_verification(found: VerifyReport, form: str) -> None:
+    """Print the checks of a bundle or of the database, and the result in words."""
+    unchecked = found.is_signer_checked is False
     if form == "json":
-        write_document(verify_document(found.checks, fingerprint=found.fingerprint), sys.stdout)
+        document = verify_document(
+            found.checks, fingerprint=found.fingerprint, is_signer_checked=found.is_signer_checked
+        )
+        write_document(document, sys.stdout)
         return
     for check in found.checks:
+        mark = "FAIL" if not check.ok else "?   " if unchecked and check.name == "signer" else "ok  "
         for line in check.detail.split("\n"):
-            click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {show(os.fsencode(line))}")
+            click.echo(f"{mark}  {check.name}: {show(os.fsencode(line))}")
     if found.fingerprint:
         click.echo(f"Signed by {found.fingerprint}")
-    if is_signed and found.ok and not is_known:
-        click.echo(
-            "Compare this fingerprint with the one you received out of band: anybody can sign with a key of their own."
-        )
+    if found.is_signer_checked is not None:
+        result = verify_result(found.checks, is_signer_checked=found.is_signer_checked)
+        more = ": anybody can sign with a key of their own" if found.ok and unchecked else ""
+        click.echo(f"{result[0].upper()}{result[1:]}{more}.")
 
 
 def _nanoseconds(text: str, option: str, *, whole_day: bool = False) -> int:

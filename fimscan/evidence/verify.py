@@ -1,4 +1,4 @@
-"""Verify a bundle: the container byte for byte, the signature, the digests, and the chain of scans.
+"""Verify a bundle: the container byte for byte, the signature, the digests, both chains, and the rows that they bind.
 
 It needs nothing from the host that made the bundle. Memory use does not depend on the bundle's size.
 """
@@ -11,16 +11,19 @@ import io
 import json
 import os
 import stat
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import BinaryIO
 
 from fimscan.errors import InputError, VerificationError
+from fimscan.evidence import replay
 from fimscan.evidence.archive import Member, check_size, open_member, read_archive
+from fimscan.evidence.chains import ledger_text
 from fimscan.evidence.layout import (
-    CHECKPOINT,
     FILES,
+    LATER,
     LEDGER,
     PUBLIC_KEY,
     REQUIRED,
@@ -31,27 +34,31 @@ from fimscan.evidence.layout import (
     sums_text,
 )
 from fimscan.evidence.signing import fingerprint_of, load_public_key, parse_fingerprint, signature_holds
-from fimscan.evidence.tables import ledger_text
 from fimscan.model import Check, Checkpoint, ScanStatus
 from fimscan.report.display import minute_text, show
 from fimscan.report.pruning import removed_text
 from fimscan.store.ledger import LedgerLine, StateDigest, checkpoint_in, problems_of_lines
 
 _LONGEST_LINE = 1 << 20  # bytes; csv takes 128 KiB in a field
+_LONGEST_ROW = 1 << 24  # bytes of a row that the journal binds; an answer can list many processes
 _MOST_PROBLEMS = 20  # listed for one check; further ones are only counted
 _LARGEST_SMALL = 1 << 20  # bytes; limit for members read at once: the sums, the signature, the public key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """The result of a verification. ``fingerprint`` is the signer's; empty if there is no readable key."""
+    """The result of a verification. ``fingerprint`` is the signer's; empty if there is no readable key.
+
+    ``is_signer_checked``: the signer's key was compared with one that was given; ``None`` for a database.
+    """
 
     checks: tuple[Check, ...]
     fingerprint: str
+    is_signer_checked: bool | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether every check passed."""
+        """Whether every check passed that was made."""
         return all(check.ok for check in self.checks)
 
 
@@ -91,8 +98,30 @@ def verify_stream(file: BinaryIO, expected: str | None = None) -> VerifyReport:
     sums = _small(file, members[SUMS])
     signer, signature, fingerprint = _check_signature(file, members, sums, expected)
     last, linked = _check_chain(file, members)
-    checks = (container, _check_digests(sums, members), signature, signer, linked, _check_state(file, members, last))
-    return VerifyReport(checks=checks, fingerprint=fingerprint)
+    checks = (
+        *(container, _check_digests(sums, members), signature, signer, linked, _check_state(file, members, last)),
+        _check_rows(file, members),
+    )
+    return VerifyReport(checks=checks, fingerprint=fingerprint, is_signer_checked=expected is not None)
+
+
+def _check_rows(file: BinaryIO, members: dict[str, Member]) -> Check:
+    """Replay both chains and the rows that they bind, with the program that the README has."""
+
+    def read(name: str) -> Iterator[str]:
+        with open_member(file, members[name]) as reader:
+            yield from _text_lines(reader, _LONGEST_ROW)
+
+    try:
+        problems, found = replay.replayed(read)
+    except (*_UNREADABLE, struct.error) as error:
+        return Check.of("rows", ok=False, detail=f"the journal, or the rows that it binds, cannot be read: {error!r}")
+    if problems:
+        return Check.of("rows", ok=False, detail=_joined(map(show, problems)))
+    detail = f"{found['rows']:,} records are as {found['entries']:,} journal entries bind them"
+    if found["upgraded"]:
+        detail += f"; {found['upgraded']:,} digests were taken in when fimscan was upgraded"
+    return Check.of("rows", ok=True, detail=detail)
 
 
 def _small(file: BinaryIO, member: Member) -> bytes:
@@ -138,7 +167,8 @@ def _check_signature(
         signature = Check.of("signature", ok=False, detail=f"{SIGNATURE} is not this key's signature of {SUMS}")
     if expected is None:
         detail = (
-            f"{fingerprint}: compare it with the one that you received out of band, or give that one with --fingerprint"
+            f"not checked: {fingerprint}; compare it with the one that you received out of band, or give that one with"
+            " --fingerprint"
         )
     elif expected == fingerprint:
         detail = f"{fingerprint}, as expected"
@@ -151,7 +181,7 @@ def _check_chain(file: BinaryIO, members: dict[str, Member]) -> tuple[LedgerLine
     """Replay the chain of scans, streamed; return its last line, too."""
     seen = _Seen()
     try:
-        later = _later(file, members[CHECKPOINT]) if CHECKPOINT in members else ()
+        later = _later(file, members[LATER])
         sealed = _Sealed()
         lines = chain((seen.through(_ledger(file, members[SCANS]))), later)
         problems, more = _first(problems_of_lines(sealed.through(lines)))
@@ -161,7 +191,7 @@ def _check_chain(file: BinaryIO, members: dict[str, Member]) -> tuple[LedgerLine
         problems.append(f"{LEDGER} and {SCANS} differ")
     if problems:
         return seen.last, Check.of("chain", ok=False, detail=_joined(map(show, problems), more))
-    head = f"the head is {seen.last.entry}" if seen.last is not None else "there is no finished scan"
+    head = f"the head is {sealed.head}" if seen.last is not None else "there is no finished scan"
     return seen.last, Check.of(
         "chain",
         ok=True,
@@ -170,9 +200,10 @@ def _check_chain(file: BinaryIO, members: dict[str, Member]) -> tuple[LedgerLine
 
 
 class _Sealed:
-    """The newest checkpoint that passed, and when it was made."""
+    """The newest checkpoint that passed, and when it was made; ``head`` is the last entry."""
 
     def __init__(self) -> None:
+        self.head = ""
         self._checkpoint: Checkpoint | None = None
         self._made = ""
 
@@ -185,6 +216,7 @@ class _Sealed:
                 found, made = None, ""  # the replay says so
             if found is not None:
                 self._checkpoint, self._made = found, made
+            self.head = line.entry
             yield line
 
     @property
@@ -200,7 +232,7 @@ class _Sealed:
 
 
 def _later(file: BinaryIO, member: Member) -> Iterator[LedgerLine]:
-    """The lines of the chain after those of the period, up to the checkpoint."""
+    """The lines of the chain after those of the period."""
     with open_member(file, member) as reader:
         for text in _text_lines(reader):
             previous, summary, state, entry = text.rstrip("\n").split("\t")
@@ -251,7 +283,7 @@ def _check_state(file: BinaryIO, members: dict[str, Member], last: LedgerLine | 
 
 
 # Errors from a forged table: not CSV, a missing column, a short row, not UTF-8, or not numbers.
-_UNREADABLE = (csv.Error, KeyError, TypeError, ValueError)
+_UNREADABLE = (csv.Error, KeyError, TypeError, ValueError, AttributeError, RecursionError)
 
 
 def _ledger(file: BinaryIO, member: Member) -> Iterator[LedgerLine]:
@@ -271,8 +303,8 @@ def _rows(file: BinaryIO, member: Member) -> Iterator[dict[str, str]]:
         yield from csv.DictReader(_text_lines(reader), strict=True)
 
 
-def _text_lines(reader: io.BufferedReader) -> Iterator[str]:
-    while line := reader.readline(_LONGEST_LINE):
-        if len(line) == _LONGEST_LINE:
-            raise ValueError(f"a line of {_LONGEST_LINE:,} bytes or more")
+def _text_lines(reader: io.BufferedReader, longest: int = _LONGEST_LINE) -> Iterator[str]:
+    while line := reader.readline(longest):
+        if len(line) == longest:
+            raise ValueError(f"a line of {longest:,} bytes or more")
         yield line.decode("utf-8")
