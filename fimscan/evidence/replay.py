@@ -84,6 +84,9 @@ class Journal:
                 if subject in self.subjects:
                     items.append((subject, int(number), digest))
                 continue
+            if kind == "damaged":
+                self.problems.append("a journal entry is damaged")
+                continue
             previous, summary, made = fields
             if entry(previous, summary, total.hexdigest()) != made:
                 self.problems.append(f"journal entry {made} was altered")
