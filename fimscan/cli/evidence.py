@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shlex
 import sys
 from dataclasses import replace
@@ -16,6 +17,7 @@ from fimscan.errors import UsageError, VerificationError
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.collect import collected
 from fimscan.evidence.database import verify_database
+from fimscan.evidence.inputs import Sample
 from fimscan.evidence.signing import load_or_create_key
 from fimscan.evidence.verify import VerifyReport, verify_bundle
 from fimscan.pipeline import config_changes
@@ -42,11 +44,17 @@ export.add_command(hash_log)
 @click.option("--to", "end", required=True, metavar="D", help="Last day of the period, inclusive (UTC).")
 @click.option("--out", required=True, metavar="FILE.zip", help="File to write; an existing one is replaced.")
 @click.option("--despite", is_flag=True, help="Export a database that does not verify; the bundle says what failed.")
+@click.option("--sample", type=click.IntRange(1, 1000), metavar="N", help="Add a random sample of N changes.")
+@click.option("--seed", type=click.IntRange(0), metavar="S", help="Seed of the sample; let the assessor choose it.")
 @click.pass_obj
-def pci_dss(settings: Settings, *, start: str, end: str, out: str, despite: bool) -> None:
+def pci_dss(  # one argument for each option
+    settings: Settings, *, start: str, end: str, out: str, despite: bool, sample: int | None, seed: int | None
+) -> None:
     """Write a signed bundle for PCI DSS 11.5.2 and 10.2.2: settings, files, scans, continuity, changes.
 
     The database is checked first, as 'fimscan verify --db' does: what was altered in it is not signed.
+
+    The same seed draws the same sample of the same changes. Without --seed, one is chosen and printed.
 
     \b
     Example: fimscan export pci-dss --from 2026-01-01 --to 2026-03-31 --out q1.zip
@@ -56,6 +64,9 @@ def pci_dss(settings: Settings, *, start: str, end: str, out: str, despite: bool
     end_ns = _nanoseconds(end, "--to", whole_day=True)
     if start_ns >= end_ns:
         raise UsageError(f"--from {start} is later than --to {end}; swap them")
+    if sample is None and seed is not None:
+        raise UsageError("--seed needs --sample")
+    drawn = None if sample is None else Sample(sample, secrets.randbelow(10**9) if seed is None else seed)
     rules = rules_for(config)
     with (
         settings.database() as database,
@@ -71,8 +82,10 @@ def pci_dss(settings: Settings, *, start: str, end: str, out: str, despite: bool
                 " restore a backup that does, or add --despite: the bundle then says so"
             )
         key = load_or_create_key(config.evidence.key)
-        build_bundle(replace(data, failed_checks=failed), key, out)
+        build_bundle(replace(data, failed_checks=failed, sample=drawn), key, out)
     click.echo(f"Wrote {out} ({size_text(os.path.getsize(out))}), signed by {key.fingerprint}")
+    if drawn is not None:
+        click.echo(f"The sample of {drawn.size} changes (17-sample.csv) was drawn with the seed {drawn.seed}.")
     check = f"fimscan verify {shlex.quote(out)}"  # needs no configuration: the assessor can run it
     click.echo(f"Send the assessor this fingerprint out of band, not with the bundle. To check it: {check}")
 

@@ -11,12 +11,13 @@ import secrets
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 
 from fimscan.errors import OutputError, UsageError
 from fimscan.evidence.archive import Output, Staged, write_archive
 from fimscan.evidence.chains import write_journal, write_ledger, write_rows
 from fimscan.evidence.changes import write_changes
-from fimscan.evidence.contents import CONTENTS
+from fimscan.evidence.contents import CONTENTS, SAMPLE
 from fimscan.evidence.continuity import NS_PER_HOUR, continuity
 from fimscan.evidence.controls import (
     write_audit_coverage,
@@ -48,6 +49,7 @@ from fimscan.evidence.layout import (
 from fimscan.evidence.readme import Facts, readme
 from fimscan.evidence.records import write_hosts, write_retention
 from fimscan.evidence.response import write_alert_routes, write_alerts, write_dispositions
+from fimscan.evidence.sample import Sampler
 from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.tables import (
     encode,
@@ -139,7 +141,7 @@ class _Members(dict[str, Staged]):
 
 def _write(data: BundleInput, covered_to: int, key: SigningKey, members: _Members, out: Output) -> None:
     facts = _stage_evidence(data, covered_to, key.fingerprint, members)
-    write_index(members.stage(INDEX), data.host, CONTENTS, members)
+    write_index(members.stage(INDEX), data.host, facts.entries, members)
     members.stage(README).write(encode(readme(data, facts)))
     members.stage(PUBLIC_KEY).write(key.public_pem)
     sums = sums_text({name: staged.sha256 for name, staged in members.items()})
@@ -158,6 +160,9 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
     configuration = _without_passwords(data.config_json)
     files = write_monitored_files(members.stage(FILES), data.host, data.files)
     period = data.start_ns, data.end_ns
+    sampler = None if data.sample is None else Sampler(data.sample)
+    if sampler is not None:
+        data = replace(data, changes=sampler.changes(data.changes), alerts=sampler.alerts(data.alerts))
     changes = write_changes(members.stage(CHANGES), members.stage(CHANGES_JSON), data.changes, data.host, period)
     rows = {FILES: files.files, CHANGES: changes}
     write_continuity(members.stage(CONTINUITY), data.host, stretches, max_gap_ns / NS_PER_HOUR)
@@ -169,7 +174,12 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
         members.stage(name).write(encode(text))
     for name, write in _writers(data).items():
         rows[name] = write(members.stage(name), data.host)
+    sampled = None if sampler is None else sampler.write(members.stage(SAMPLE.name), data.host, data.scans)
+    if sampled is not None:
+        rows[SAMPLE.name] = sampled.size
     return Facts(
+        entries=CONTENTS if sampled is None else (*CONTENTS, SAMPLE),
+        sampled=sampled,
         files=files,
         changes=changes,
         stretches=stretches,

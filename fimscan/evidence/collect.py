@@ -118,7 +118,7 @@ def collected(
             ),
             routes=[route_of(output) for output in config.output],
             audit_gaps=_audit_gaps(session, config, seen_ns),
-            alerts=outbox.between(session, start_ns, end_ns),
+            alerts=outbox.between(session, start_ns, end_ns, (first or 1, last)),
             decisions=decisions,
             logs=monitored_logs(session, config, first, last) if first else (),
             notices=audit_store.notices_of(session, _NOTICES, start_ns, end_ns),

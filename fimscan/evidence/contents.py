@@ -272,3 +272,19 @@ CONTENTS = (
         empty="no selftest was run in the period",
     ),
 )
+
+SAMPLE = Entry(
+    name="17-sample.csv",
+    text=(
+        "a random sample of the changes of the period, in the order of the draw: detection, alert, reviewer, ticket,"
+        " times, and gaps of audit in the window of the change. exceptions says what is missing. A change is drawn by"
+        " the SHA-256 of two lines, the seed and the number of the change: the smallest digests are in the sample"
+    ),
+    shows=(
+        Shows("11.5.2", "11.5.2.a", "a sample of changes: detected, alerted, reviewed"),
+        Shows("10.4.3", "10.4.3", "a sample of changes: follow-up, with the reviewer's independence"),
+        Shows("6.5.1", "6.5.1", "a sample of changes: reason and approval"),
+    ),
+    empty="no change was found in the period",
+)
+"""Only in a bundle with a sample."""

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
-from fimscan.evidence.contents import CONTENTS, Entry
+from fimscan.evidence.contents import Entry
 from fimscan.evidence.continuity import NS_PER_HOUR, Stretch, StretchStatus, largest_hours
 from fimscan.evidence.inputs import BundleInput
+from fimscan.evidence.sample import SampleFacts
 from fimscan.evidence.tables import FileTotals
 from fimscan.evidence.unknowable import UNKNOWABLE
 from fimscan.model import Reconfiguration, RetentionKind, Scan, ScanStatus, Unreadable
@@ -45,12 +46,14 @@ class Facts:
     ``masked``: the configuration has a password replaced by ``***``. ``empty`` are the files without any row.
     """
 
+    entries: Sequence[Entry]
     files: FileTotals
     changes: int
     stretches: list[Stretch]
     fingerprint: str
     masked: bool
     empty: frozenset[str] = frozenset()
+    sampled: SampleFacts | None = None
 
 
 def readme(data: BundleInput, facts: Facts) -> str:
@@ -94,6 +97,7 @@ Files:          {_files(facts.files, finished)}
 Not compared:   {_not_compared(data.unreadable)}
 Audit:          {_audit(data)}
 Changes:        {facts.changes} found in the period
+{_sample(data, facts.sampled)}\
 Decisions:      {len(data.decisions)} since the beginning of the period; see 11-dispositions.csv
 Settings:       {_settings(data.reconfigurations)}
 
@@ -111,6 +115,15 @@ def _began(data: BundleInput, stretches: Sequence[Stretch]) -> str:
     if stretches[0].status is StretchStatus.PRUNED:
         return f"{began}; records of the first {stretches[0].hours or 0:.3f} hours of the period were pruned"
     return f"{began}, before the period"
+
+
+def _sample(data: BundleInput, sampled: SampleFacts | None) -> str:
+    if sampled is None or data.sample is None:
+        return ""
+    return (
+        f"Sample:         {sampled.size} of {sampled.population} changes, drawn with the seed {data.sample.seed};"
+        f" {sampled.with_exception} with an exception; see 17-sample.csv\n"
+    )
 
 
 def _audit(data: BundleInput) -> str:
@@ -190,7 +203,7 @@ def _contents(facts: Facts) -> str:
     masked = ". The password in the database URL is replaced by ***, so its SHA-256 is not the config_digest"
     unmasked = ". Its SHA-256 is the config_digest of the scans that used it (07-scans.csv)"
     lines = [_listed("02-evidence-index.csv", "requirement, testing procedure -> file, sha256")]
-    for entry in CONTENTS:
+    for entry in facts.entries:
         more = (masked if facts.masked else unmasked) if entry.name == "04-policy/configuration.json" else ""
         lines.append(_listed(entry.name, entry.text + more))
     lines.append(_listed("SHA256SUMS, SHA256SUMS.sig", "digests of all other files, and their signature (Ed25519)"))
@@ -217,7 +230,7 @@ def _listed(name: str, text: str) -> str:
 
 def _empty(facts: Facts) -> str:
     """Why files have no row; empty if all have some."""
-    found = [entry for entry in CONTENTS if entry.name in facts.empty]
+    found = [entry for entry in facts.entries if entry.name in facts.empty]
     return "EMPTY FILES\n" + "".join(_listed(entry.name, _why_empty(entry)) for entry in found) if found else ""
 
 

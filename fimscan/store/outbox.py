@@ -198,11 +198,14 @@ def listing(session: Session, limit: int, *states: MessageState) -> list[OutboxM
     return _load(session, which, limit=limit, newest=True)
 
 
-def between(session: Session, start_ns: int, end_ns: int) -> Iterator[OutboxMessage]:
-    """The messages that were made in a stretch of time, without bodies, oldest first, streamed."""
+def between(session: Session, start_ns: int, end_ns: int, scans: tuple[int, int]) -> Iterator[OutboxMessage]:
+    """The messages that were made in a stretch of time, or are about scans from the first to the last one.
+
+    Without bodies, oldest first, streamed.
+    """
     columns = [column for column in _table.c if column.name != "body"]
-    which = (_mine(session), _table.c.made_ns >= start_ns, _table.c.made_ns < end_ns)
-    query = select(*columns).where(*which).order_by(_table.c.id)
+    within = (_table.c.made_ns >= start_ns) & (_table.c.made_ns < end_ns)
+    query = select(*columns).where(_mine(session), within | _table.c.scan_id.between(*scans)).order_by(_table.c.id)
     for row in session.execute(query, execution_options=STREAMED):
         yield _message(row, body=None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -224,3 +225,19 @@ def test_without_a_fingerprint_nothing_is_simply_ok(cli: Cli, bundle: Path) -> N
     assert (known["ok"], known["result"]) == (True, "intact, signed by the expected key")
     other = json.loads(cli("verify", str(bundle), "--fingerprint", "0" * 64, "--format", "json", code=25).stdout)
     assert (other["ok"], other["result"]) == (False, "failed")
+
+
+def test_a_sample_is_drawn_again_by_its_seed(cli: Cli, bundle: Path) -> None:
+    """A seed that was not given is printed; a seed alone is a mistake."""
+    period = ("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(bundle))
+    said = cli(*period, "--sample", "25", code=0).stdout
+    seed = re.search(r"drawn with the seed (\d+)\.", said)
+    assert seed is not None
+    samples = []
+    for _ in range(2):
+        cli(*period, "--sample", "25", "--seed", seed[1], code=0)
+        with zipfile.ZipFile(bundle) as archive:
+            samples.append(archive.read("17-sample.csv"))
+    assert samples[0] == samples[1] and samples[0].count(b"\n") == 2
+    cli("verify", str(bundle), code=0)
+    assert "--seed needs --sample" in cli(*period, "--seed", "1").stderr
