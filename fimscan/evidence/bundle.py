@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -29,6 +29,7 @@ from fimscan.evidence.controls import (
 )
 from fimscan.evidence.index import write_index
 from fimscan.evidence.inputs import BundleInput
+from fimscan.evidence.key_chain import Link, members_of, rotations
 from fimscan.evidence.layout import (
     CHANGES,
     CHANGES_JSON,
@@ -50,7 +51,7 @@ from fimscan.evidence.readme import Facts, readme
 from fimscan.evidence.records import write_hosts, write_retention
 from fimscan.evidence.response import write_alert_routes, write_alerts, write_dispositions
 from fimscan.evidence.sample import Sampler
-from fimscan.evidence.signing import SigningKey
+from fimscan.evidence.signing import Signer
 from fimscan.evidence.tables import (
     encode,
     write_continuity,
@@ -68,10 +69,12 @@ from fimscan.report.display import show, time_text
 _NS_PER_DAY = 86400 * 10**9
 
 
-def build_bundle(data: BundleInput, key: SigningKey, path: str | bytes | os.PathLike[str]) -> None:
+def build_bundle(
+    data: BundleInput, key: Signer, path: str | bytes | os.PathLike[str], *, links: Sequence[Link] = ()
+) -> None:
     """Write the signed bundle to ``path``, completely or not at all. An existing bundle is replaced.
 
-    The same input and key give the same bytes.
+    The same input and key give the same bytes. ``links`` are the rotations that led to the key.
 
     Raises:
         OutputError: it cannot be written there. No partial file is left behind.
@@ -91,7 +94,7 @@ def build_bundle(data: BundleInput, key: SigningKey, path: str | bytes | os.Path
         descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with open(descriptor, "wb") as out, ExitStack() as stack:
-                _write(data, covered_to, key, _Members(stack, os.path.dirname(target)), out)
+                _write(data, covered_to, (key, links), _Members(stack, os.path.dirname(target)), out)
                 out.flush()
                 os.fsync(descriptor)
             os.replace(partial, target)
@@ -139,8 +142,13 @@ class _Members(dict[str, Staged]):
         return self[name]
 
 
-def _write(data: BundleInput, covered_to: int, key: SigningKey, members: _Members, out: Output) -> None:
-    facts = _stage_evidence(data, covered_to, key.fingerprint, members)
+def _write(
+    data: BundleInput, covered_to: int, by: tuple[Signer, Sequence[Link]], members: _Members, out: Output
+) -> None:
+    key, links = by
+    facts = replace(_stage_evidence(data, covered_to, key.fingerprint, members), rotations=rotations(links))
+    for name, content in members_of(links).items():
+        members.stage(name).write(content)
     write_index(members.stage(INDEX), data.host, facts.entries, members)
     members.stage(README).write(encode(readme(data, facts)))
     members.stage(PUBLIC_KEY).write(key.public_pem)

@@ -10,6 +10,7 @@ from importlib import resources
 from fimscan.evidence.contents import Entry
 from fimscan.evidence.continuity import NS_PER_HOUR, Stretch, StretchStatus, largest_hours
 from fimscan.evidence.inputs import BundleInput
+from fimscan.evidence.key_chain import FOLDER, Rotation
 from fimscan.evidence.sample import SampleFacts
 from fimscan.evidence.tables import FileTotals
 from fimscan.evidence.unknowable import UNKNOWABLE
@@ -54,6 +55,7 @@ class Facts:
     masked: bool
     empty: frozenset[str] = frozenset()
     sampled: SampleFacts | None = None
+    rotations: Sequence[Rotation] = ()
 
 
 def readme(data: BundleInput, facts: Facts) -> str:
@@ -87,6 +89,7 @@ Addresses:      {", ".join(show(address) for address in data.addresses) or "(non
 Period:         {time_text(data.start_ns)} to {time_text(data.end_ns)}
 Generated:      {time_text(data.generated_ns)} by fimscan {data.version}
 Signed by:      {facts.fingerprint}
+{_rotated(facts.rotations)}\
 
 Monitoring:     {_began(data, facts.stretches)}
 Comparisons:    {len(inside)} finished in the period, {len(complete)} {_since(data)}
@@ -104,6 +107,10 @@ Settings:       {_settings(data.reconfigurations)}
 All times are UTC. The numbers above are observations. Whether a requirement
 is met is the assessor's decision.
 {_scan_problems(complete)}"""
+
+
+def _rotated(found: Sequence[Rotation]) -> str:
+    return "".join(f"                (until {rotation.time}: {rotation.old})\n" for rotation in reversed(found))
 
 
 def _began(data: BundleInput, stretches: Sequence[Stretch]) -> str:
@@ -197,6 +204,11 @@ def _files(totals: FileTotals, finished: list[Scan]) -> str:
 
 
 _NAME_WIDTH, _WIDTH = 28, 78
+_ROTATIONS = (
+    "the rotations that led to this key: each is a statement that the old and the new key have signed. So whoever knows"
+    " an earlier fingerprint can check this bundle: openssl pkeyutl -verify -rawin -pubin -inkey 01-old.pub.pem -in"
+    " 01-statement.txt -sigfile 01-old.sig, and the same with new"
+)
 
 
 def _contents(facts: Facts) -> str:
@@ -208,6 +220,8 @@ def _contents(facts: Facts) -> str:
         lines.append(_listed(entry.name, entry.text + more))
     lines.append(_listed("SHA256SUMS, SHA256SUMS.sig", "digests of all other files, and their signature (Ed25519)"))
     lines.append(_listed("signer.pub.pem", "the public key"))
+    if facts.rotations:
+        lines.append(_listed(FOLDER, _ROTATIONS))
     return f"""\
 CONTENTS
 {"".join(lines)}
