@@ -173,8 +173,9 @@ def check_table(name: str, lines: Iterable[str], journal: Journal, kept: dict[tu
             value = row[source]
             if column == "status" and value is None:
                 value = "approved"
-            plain = re.fullmatch(r"[\w .:,/()#-]*", value or "", re.ASCII) and not (value or "").startswith("-")
-            if plain and cells[column] != (value or ""):
+            # Others are escaped, or begin with an apostrophe so that they are no formula.
+            is_plain = re.fullmatch(r"(\w[\w .:,/()#-]*)?", value or "", re.ASCII)
+            if is_plain and cells[column] != (value or ""):
                 journal.problems.append(f"{name}: {key} {cells[key]} has another {column} than was recorded")
 
 

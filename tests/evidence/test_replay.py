@@ -19,7 +19,9 @@ from fimscan.evidence.collect import collected
 from fimscan.evidence.readme import RUN_REPLAY, WRITE_REPLAY
 from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.verify import verify_bundle
-from fimscan.store import codec
+from fimscan.model import Approval, MessageKind, NewMessage
+from fimscan.store import acceptance, codec, outbox
+from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from tests.evidence.conftest import ALICE
 from tests.evidence.site import Site
@@ -55,6 +57,30 @@ def test_the_program_needs_nothing_of_ours(unpacked: Path) -> None:
     head = (unpacked / "07-ledger.txt").read_text().split()[-1]
     assert (done.returncode, done.stderr) == (0, "")
     assert "BROKEN" not in done.stdout and head in done.stdout
+
+
+def test_what_came_after_the_period_is_bound_too(
+    copied: Callable[..., Database], tmp_path: Path, key: SigningKey
+) -> None:
+    """A message about a scan of the period that was made later, and texts that a spreadsheet must not calculate."""
+    database = copied()
+    with database.begin() as session:
+        third = scan_store.one_scan(session, 3)
+        assert third is not None and third.finished_ns is not None
+        late = NewMessage(id="m", kind=MessageKind.CHANGES, scan=3, urgent=True, body=b"x", changes=(1,))
+        outbox.add(session, "mail", [late], third.finished_ns + 10**15)
+        for ticket in (" -1", "=1", "a;=b", "x\\y", "\uff1d1", "-", '"'):
+            approval = Approval(accepted_ns=third.finished_ns, user=ticket, ticket=ticket, reason=ticket)
+            acceptance.accept_paths(session, {b"/x": (None, 3)}, approval)
+    config = parse_config('[[watch]]\npath = "/w"\n')
+    period = third.started_ns, third.finished_ns + 1
+    with collected(database, config, *period, audit_rules="", reconfigured=lambda *_: ()) as data:
+        build_bundle(data, key, tmp_path / "x.zip")
+    with zipfile.ZipFile(tmp_path / "x.zip") as bundle:
+        assert bundle.read("10-alerts.csv").count(b"\n") == 2
+        assert bundle.read("09-changes.csv").count(b"\n") == 2
+    report = verify_bundle(tmp_path / "x.zip")
+    assert report.ok, [check for check in report.checks if not check.ok]
 
 
 def drop_line(text: str, word: str) -> str:
