@@ -8,6 +8,7 @@ Whoever has stolen a key can hand it over as well. After a theft, only a fingerp
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import re
@@ -206,9 +207,20 @@ def rotate(path: str, now_ns: int) -> Link:
         InputError: there is no key, or it cannot be used.
         OutputError: the new key or the chain cannot be written.
     """
+    if load_key(path) is None:
+        raise InputError(f"there is no signing key {path} to rotate; the first 'fimscan export' makes one")
+    try:
+        with open(path, "rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)  # two at once: each adds its own link
+            return _rotated(path, now_ns)
+    except OSError as error:
+        raise OutputError(f"cannot rotate the signing key {path}: {error.strerror}") from error
+
+
+def _rotated(path: str, now_ns: int) -> Link:
     old = load_key(path)
     if old is None:
-        raise InputError(f"there is no signing key {path} to rotate; the first 'fimscan export' makes one")
+        raise InputError(f"the signing key {path} was removed meanwhile")
     links = load_chain(path, old.fingerprint)
     new, partial = new_key(path)
     try:
@@ -216,8 +228,8 @@ def rotate(path: str, now_ns: int) -> Link:
         with replaced(chain_file(path), encoding="ascii", is_synced=True) as file:
             json.dump(links_document([*links, link]), file, indent=1)
         install_key(partial, path)
-    except OSError as error:
+    except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(partial)
-        raise OutputError(f"cannot rotate the signing key {path}: {error.strerror}") from error
+        raise
     return link

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -58,6 +59,20 @@ def test_each_rotation_is_a_link_that_both_keys_signed(tmp_path: Path) -> None:
     assert rotations(links)[0].time == "2001-09-09T01:46:40.000Z"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["key.pem", "key.pem.chain"]
     assert {entry.stat().st_mode & 0o7777 for entry in tmp_path.iterdir()} == {0o600}
+
+
+def test_rotations_at_once_are_one_chain(tmp_path: Path) -> None:
+    """Each is a link; none is lost."""
+    path = str(tmp_path / "key.pem")
+    load_or_create_key(path)
+    for _ in range(3):
+        threads = [threading.Thread(target=rotate, args=(path, number)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(loaded(Path(path))[1]) == 12
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["key.pem", "key.pem.chain"]
 
 
 def _fail(*_: str) -> None:

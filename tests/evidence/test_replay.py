@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fimscan.config import parse_config
+from fimscan.evidence import replay as replay_program
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.collect import collected
 from fimscan.evidence.readme import RUN_REPLAY, WRITE_REPLAY
@@ -23,6 +24,7 @@ from fimscan.model import Approval, MessageKind, NewMessage
 from fimscan.store import acceptance, codec, outbox
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
+from tests.conftest import Cli
 from tests.evidence.conftest import ALICE
 from tests.evidence.site import Site
 from tests.evidence.test_every_column import fill
@@ -143,3 +145,24 @@ def test_any_command_line_is_left_out_and_nothing_else(word: bytes) -> None:
     (one, other) = codec.load_actors(codec.without_command_lines(text))
     assert one == other == actor._replace(cmdline=None)
     assert json.loads(text)[0]["cmdline"]
+
+
+def test_a_file_with_the_name_of_a_command_line_is_a_file(cli: Cli) -> None:
+    """Anybody can make one in a watched directory: scans go on, and the bundle verifies."""
+    cli.scan()
+    (cli.watched / ',"cmdline":{"argv":["x"]}').write_text("x")
+    cli.scan(1)
+    cli("export", "pci-dss", "--from", "2020-01-01", "--to", "2099-01-01", "--out", "x.zip", code=0)
+    cli("verify", "x.zip", code=0)
+    cli("verify", "--db", code=0)
+
+
+def test_very_many_problems_and_records_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody can write a bundle: problems are counted after the first hundred, records are limited."""
+    line = f'{"0" * 64}\t{{"id":1}}\tx\t{"1" * 64}\n'
+    files = {"07-ledger.txt": [line] * 5000, "07-rows.jsonl": ["{}\n"]}
+    problems, _ = replay_program.replayed(lambda name: files.get(name, []))
+    assert len(problems) == 101
+    monkeypatch.setattr(replay_program, "MOST", 1000)
+    with pytest.raises(ValueError, match="more than 1,000 records"):
+        replay_program.replayed(lambda name: files.get(name, []))
