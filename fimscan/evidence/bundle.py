@@ -9,33 +9,55 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from fimscan.errors import OutputError, UsageError
 from fimscan.evidence.archive import Output, Staged, write_archive
+from fimscan.evidence.chains import write_journal, write_ledger, write_rows
 from fimscan.evidence.changes import write_changes
+from fimscan.evidence.contents import CONTENTS, SAMPLE
 from fimscan.evidence.continuity import NS_PER_HOUR, continuity
+from fimscan.evidence.controls import (
+    write_audit_coverage,
+    write_audit_events,
+    write_control_failures,
+    write_log_integrity,
+    write_selftests,
+    write_time_sync,
+)
 from fimscan.evidence.index import write_index
 from fimscan.evidence.inputs import BundleInput
+from fimscan.evidence.key_chain import Link, members_of, rotations
 from fimscan.evidence.layout import (
-    CHECKPOINT,
+    CHANGES,
+    CHANGES_JSON,
+    CONTINUITY,
     FILES,
     INDEX,
+    JOURNAL,
+    LATER,
     LEDGER,
     PUBLIC_KEY,
     README,
+    REPORT,
+    ROWS,
     SCANS,
     SIGNATURE,
     SUMS,
     sums_text,
 )
+from fimscan.evidence.observed import Observer, observed
 from fimscan.evidence.readme import Facts, readme
-from fimscan.evidence.signing import SigningKey
+from fimscan.evidence.records import write_hosts, write_retention
+from fimscan.evidence.report import write_report
+from fimscan.evidence.response import write_alert_routes, write_alerts, write_dispositions
+from fimscan.evidence.sample import Sampler
+from fimscan.evidence.signing import Signer
 from fimscan.evidence.tables import (
     encode,
-    ledger_text,
     write_continuity,
-    write_control_failures,
     write_critical_files,
     write_missed_runs,
     write_monitored_files,
@@ -43,19 +65,19 @@ from fimscan.evidence.tables import (
     write_reconfigurations,
     write_scans,
     write_schedule,
-    write_selftests,
 )
 from fimscan.passwords import without_password
 from fimscan.report.display import show, time_text
-from fimscan.store.ledger import ledger_lines
 
 _NS_PER_DAY = 86400 * 10**9
 
 
-def build_bundle(data: BundleInput, key: SigningKey, path: str | bytes | os.PathLike[str]) -> None:
+def build_bundle(
+    data: BundleInput, key: Signer, path: str | bytes | os.PathLike[str], *, links: Sequence[Link] = ()
+) -> None:
     """Write the signed bundle to ``path``, completely or not at all. An existing bundle is replaced.
 
-    The same input and key give the same bytes.
+    The same input and key give the same bytes. ``links`` are the rotations that led to the key.
 
     Raises:
         OutputError: it cannot be written there. No partial file is left behind.
@@ -75,7 +97,7 @@ def build_bundle(data: BundleInput, key: SigningKey, path: str | bytes | os.Path
         descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with open(descriptor, "wb") as out, ExitStack() as stack:
-                _write(data, covered_to, key, _Members(stack, os.path.dirname(target)), out)
+                _write(data, covered_to, (key, links), _Members(stack, os.path.dirname(target)), out)
                 out.flush()
                 os.fsync(descriptor)
             os.replace(partial, target)
@@ -123,10 +145,14 @@ class _Members(dict[str, Staged]):
         return self[name]
 
 
-def _write(data: BundleInput, covered_to: int, key: SigningKey, members: _Members, out: Output) -> None:
-    facts = _stage_evidence(data, covered_to, key.fingerprint, members)
-    append_only = sum(pattern.policy == "append-only" for pattern in data.critical)
-    write_index(members.stage(INDEX), data.host, members, append_only)
+def _write(
+    data: BundleInput, covered_to: int, by: tuple[Signer, Sequence[Link]], members: _Members, out: Output
+) -> None:
+    key, links = by
+    facts = replace(_stage_evidence(data, covered_to, key.fingerprint, members), rotations=rotations(links))
+    for name, content in members_of(links).items():
+        members.stage(name).write(content)
+    write_index(members.stage(INDEX), data.host, facts.entries, members)
     members.stage(README).write(encode(readme(data, facts)))
     members.stage(PUBLIC_KEY).write(key.public_pem)
     sums = sums_text({name: staged.sha256 for name, staged in members.items()})
@@ -136,38 +162,78 @@ def _write(data: BundleInput, covered_to: int, key: SigningKey, members: _Member
 
 
 def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, members: _Members) -> Facts:
-    host, max_gap_ns = data.host, round(data.max_gap_days * _NS_PER_DAY)
-    configuration = _without_passwords(data.config_json)
-    members.stage("04-policy/configuration.json").write(encode(configuration))
-    members.stage("04-policy/audit-rules.txt").write(encode(data.audit_rules))
-    write_schedule(members.stage("04-policy/schedule.csv"), host, data.schedule)
-    write_reconfigurations(members.stage("04-policy/changes.csv"), host, data.reconfigurations)
-    write_critical_files(members.stage("05-critical-files.csv"), host, data.critical)
-    files = write_monitored_files(members.stage(FILES), host, data.files)
-    write_scans(members.stage(SCANS), host, data.scans)
-    members.stage(LEDGER).write(ledger_text(ledger_lines(data.scans)))
-    if data.later:
-        members.stage(CHECKPOINT).write(ledger_text(ledger_lines(data.later)))
-    stretches = continuity(data.scans, data.start_ns, covered_to, max_gap_ns)
-    write_continuity(members.stage("08-continuity.csv"), host, stretches, max_gap_ns / NS_PER_HOUR)
-    write_not_compared(members.stage("08-not-compared.csv"), host, data.unreadable)
-    changes = write_changes(
-        members.stage("09-changes.csv"),
-        members.stage("09-changes.json"),
-        data.findings,
-        host,
-        (data.start_ns, data.end_ns),
+    """Stage all that :data:`CONTENTS` lists, and count the rows of each table."""
+    max_gap_ns = round(data.max_gap_days * _NS_PER_DAY)
+    sealed = data.checkpoint
+    stretches = continuity(
+        data.scans, data.start_ns, covered_to, max_gap_ns, pruned=sealed is not None and bool(sealed.scan)
     )
-    write_missed_runs(members.stage("08-missed-runs.csv"), host, data.missed_runs)
-    write_control_failures(members.stage("12-control-failures.csv"), host, data.failures)
-    write_selftests(members.stage("16-selftest.csv"), host, data.selftests)
+    configuration = _without_passwords(data.config_json)
+    files = write_monitored_files(members.stage(FILES), data.host, data.files)
+    period = data.start_ns, data.end_ns
+    sampler = None if data.sample is None else Sampler(data.sample)
+    if sampler is not None:
+        data = replace(data, changes=sampler.changes(data.changes), alerts=sampler.alerts(data.alerts))
+    seen = Observer()
+    data = replace(
+        data,
+        changes=seen.changes(data.changes),
+        alerts=seen.alerts(data.alerts),
+        logs=tuple(data.logs),
+        clocks=tuple(data.clocks),
+    )
+    changes = write_changes(members.stage(CHANGES), members.stage(CHANGES_JSON), data.changes, data.host, period)
+    rows = {FILES: files.files, CHANGES: changes}
+    write_continuity(members.stage(CONTINUITY), data.host, stretches, max_gap_ns / NS_PER_HOUR)
+    texts = {
+        "04-policy/configuration.json": configuration,
+        "04-policy/audit-rules.txt": data.audit_rules,
+    }
+    for name, text in texts.items():
+        members.stage(name).write(encode(text))
+    for name, write in _writers(data).items():
+        rows[name] = write(members.stage(name), data.host)
+    write_report(members.stage(REPORT), data, observed(data, stretches, seen), fingerprint)
+    sampled = None if sampler is None else sampler.write(members.stage(SAMPLE.name), data.host, data.scans)
+    if sampled is not None:
+        rows[SAMPLE.name] = sampled.size
     return Facts(
+        entries=CONTENTS if sampled is None else (*CONTENTS, SAMPLE),
+        sampled=sampled,
         files=files,
         changes=changes,
         stretches=stretches,
         fingerprint=fingerprint,
         masked=configuration != data.config_json,
+        empty=frozenset(name for name, count in rows.items() if not count),
     )
+
+
+def _writers(data: BundleInput) -> Mapping[str, Callable[[Staged, str], int]]:
+    """What writes each simple file for a host, and returns the number of its rows."""
+    return {
+        "03-hosts.csv": lambda out, host: write_hosts(out, host, data.host_facts, data.addresses, data.began_ns),
+        "04-policy/schedule.csv": lambda out, host: write_schedule(out, host, data.schedule),
+        "04-policy/changes.csv": lambda out, host: write_reconfigurations(out, host, data.reconfigurations),
+        "04-policy/alert-routes.csv": lambda out, host: write_alert_routes(out, host, data.routes),
+        "05-critical-files.csv": lambda out, host: write_critical_files(out, host, data.critical),
+        SCANS: lambda out, host: write_scans(out, host, data.scans),
+        LEDGER: lambda out, _: write_ledger(out, data.scans),
+        LATER: lambda out, _: write_ledger(out, data.later),
+        JOURNAL: lambda out, _: write_journal(out, data.journal),
+        ROWS: lambda out, _: write_rows(out, data.rows, data.journal_period),
+        "08-missed-runs.csv": lambda out, host: write_missed_runs(out, host, data.missed_runs),
+        "08-not-compared.csv": lambda out, host: write_not_compared(out, host, data.unreadable),
+        "08-audit-coverage.csv": lambda out, host: write_audit_coverage(out, host, data.audit_gaps),
+        "10-alerts.csv": lambda out, host: write_alerts(out, host, data.alerts),
+        "11-dispositions.csv": lambda out, host: write_dispositions(out, host, data.decisions),
+        "12-control-failures.csv": lambda out, host: write_control_failures(out, host, data.failures),
+        "13-log-integrity.csv": lambda out, host: write_log_integrity(out, host, data.logs),
+        "13-audit-events.csv": lambda out, host: write_audit_events(out, host, data.notices),
+        "14-time-sync.csv": lambda out, host: write_time_sync(out, host, data.clocks),
+        "15-retention.csv": lambda out, host: write_retention(out, host, data.retention),
+        "16-selftest.csv": lambda out, host: write_selftests(out, host, data.selftests),
+    }
 
 
 def _without_passwords(config_json: str) -> str:

@@ -7,22 +7,37 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TypeAlias
 
 from fimscan import __version__
 from fimscan.config import Config
 from fimscan.errors import UsageError
-from fimscan.evidence.inputs import BundleInput, CriticalPattern
-from fimscan.model import Finding, Reconfiguration, Scan, ScanStatus, Unreadable
-from fimscan.pipeline.importance import Importance
+from fimscan.evidence.found import found_changes
+from fimscan.evidence.inputs import BundleInput, ClockAtScan, CriticalPattern, HostFacts
+from fimscan.evidence.policies import monitored_logs, retained, route_of
+from fimscan.model import Gap, NoticeKind, Reconfiguration, Scan, ScanStatus, Unreadable, Window
+from fimscan.pipeline.history.continuity import audit_gaps
+from fimscan.store import acceptance as acceptance_store
+from fimscan.store import audit as audit_store
+from fimscan.store import clock, files, journal, missed_runs, outbox, selftests
 from fimscan.store import controls as control_store
-from fimscan.store import files, missed_runs, selftests
 from fimscan.store import findings as finding_store
+from fimscan.store import hosts as host_store
 from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
+from fimscan.store.bound_rows import SUBJECTS, bound_rows
 from fimscan.store.database import Database
 from fimscan.store.ledger import latest_checkpoint
+from fimscan.store.registry import Subject
 from fimscan.store.session import Session
+
+_NS_PER_SECOND = 10**9
+# What the log says of audit itself. Added rules are no failure, and a busy host adds many.
+_NOTICES = (
+    *(NoticeKind.DAEMON_START, NoticeKind.DAEMON_END, NoticeKind.RULE_REMOVED, NoticeKind.URING_RULE_REMOVED),
+    *(NoticeKind.ENABLED, NoticeKind.DISABLED, NoticeKind.BOOT, NoticeKind.RESUMED),
+)
 
 Reconfigured: TypeAlias = Callable[[Session, int, int], Sequence[Reconfiguration]]
 """(session, start, end) -> the configuration changes of the scans after ``start``, up to and including ``end``."""
@@ -60,6 +75,20 @@ def collected(
             )
         first, last = _inside(scans, start_ns)
         before = max((scan.id for scan in finished if scan.id < first), default=first)
+        decisions = acceptance_store.records_since(session, start_ns)
+        failures = control_store.between(session, start_ns, end_ns)
+        period = start_ns, _sealed_ns([*scans, *later], end_ns)
+        tried = selftests.between(session, start_ns, end_ns)
+        wanted = _touched(session, period)
+        # And all that the tables show, whenever the journal mentions it.
+        wanted[Subject.ACCEPTANCE].update(item.number for item in decisions)
+        wanted[Subject.CAUSE].update(item.id for item in failures)
+        wanted[Subject.SELFTEST].update(item.id for item in tried)
+        wanted[Subject.OUTBOX].update(outbox.numbers_between(session, start_ns, end_ns, (first or 1, last)))
+        wanted[Subject.ANSWER].update(finding_store.numbers_between(session, first, last))
+        wanted[Subject.CLOCK].update(number for number, _ in clock.between(session, first, last))
+        first_name, identity = host_store.record_of(session)
+        seen_ns = _seen(finished, start_ns, end_ns)
         yield BundleInput(
             host=database.host,
             addresses=_addresses(),
@@ -85,13 +114,77 @@ def collected(
             files=(files.as_digested(v) or v.state for v in files.as_of(session, finished[-1].id)),
             scans=scans,
             later=later,
-            findings=Importance(config.watch).on_all(_findings(database, first, last)),
+            changes=found_changes(session, database, config, [scan for scan in scans if first and scan.id >= first]),
             unreadable=_unreadable(session, finished[-1].id),
-            failures=control_store.between(session, start_ns, end_ns),
+            failures=failures,
             missed_runs=missed_runs.between(session, start_ns, end_ns),
-            selftests=selftests.between(session, start_ns, end_ns),
+            selftests=tried,
             reconfigurations=reconfigured(session, before, last) if first else (),
+            host_facts=HostFacts(
+                first_name=first_name, id=identity, events=host_store.events(session, start_ns, end_ns)
+            ),
+            routes=[route_of(output) for output in config.output],
+            audit_gaps=_audit_gaps(session, config, seen_ns),
+            alerts=outbox.between(session, start_ns, end_ns, (first or 1, last)),
+            decisions=decisions,
+            logs=monitored_logs(session, config, first, last) if first else (),
+            notices=audit_store.notices_of(session, _NOTICES, start_ns, end_ns),
+            clocks=_clocks(session, scans, first, last),
+            retention=retained(session, config, latest_checkpoint([*scans, *later])),
+            journal=_journal(session),
+            rows=bound_rows(session, wanted),
+            journal_period=period,
         )
+
+
+def _sealed_ns(scans: Sequence[Scan], end_ns: int) -> int:
+    """The end of the first scan that ended after a period: its journal entry has what was noted before."""
+    later = (scan.finished_ns for scan in scans if scan.finished_ns is not None and scan.finished_ns >= end_ns)
+    return min(later, default=time.time_ns()) + _NS_PER_SECOND
+
+
+def _touched(session: Session, period: tuple[int, int]) -> dict[Subject, set[int]]:
+    """The numbers of the rows that evidence shows and that the journal mentions within a period."""
+    found: dict[Subject, set[int]] = {subject: set() for subject in SUBJECTS}
+    codes = {int(subject): numbers for subject, numbers in found.items()}
+    for entry in _journal(session):
+        if period[0] <= entry.made_ns < period[1]:
+            for code, number, _ in entry.codes():
+                if code in codes:
+                    codes[code].add(number)
+    return found
+
+
+def _journal(session: Session) -> Iterator[journal.Entry]:
+    yield from journal.entries(session)
+    if (still_open := journal.open_entry(session)) is not None:
+        yield still_open
+
+
+def _seen(finished: Sequence[Scan], start_ns: int, end_ns: int) -> tuple[int, int]:
+    """From when until when the host was looked at within a period: from the first to the last scan."""
+    ends = [scan.finished_ns or scan.started_ns for scan in finished]
+    return max(start_ns, finished[0].started_ns), min(end_ns, max(ends))
+
+
+def _audit_gaps(session: Session, config: Config, seen_ns: tuple[int, int]) -> list[tuple[bytes, Gap]]:
+    """The gaps within a stretch of time."""
+    start_ns, end_ns = seen_ns
+    if start_ns >= end_ns:
+        return []
+    found = audit_gaps(session, config, Window(after_ns=start_ns, before_ns=end_ns))
+    return [
+        (path, replace(gap, start_ns=max(gap.start_ns, start_ns), end_ns=min(gap.end_ns, end_ns)))
+        for path, gap in found
+        if gap.end_ns > start_ns and gap.start_ns < end_ns
+    ]
+
+
+def _clocks(session: Session, scans: Sequence[Scan], first: int, last: int) -> Iterator[ClockAtScan]:
+    started = {scan.id: scan.started_ns for scan in scans if scan.status is ScanStatus.FINISHED}
+    for number, look in clock.between(session, first, last):
+        if number in started:
+            yield ClockAtScan(number, started[number], look)
 
 
 def _schedule(config: Config) -> dict[str, str]:
@@ -102,21 +195,13 @@ def _schedule(config: Config) -> dict[str, str]:
 
 
 def _chain(every: Sequence[Scan], end_ns: int) -> tuple[list[Scan], list[Scan]]:
-    """The scans of the chain up to the end of a period, and those after it that its checkpoint needs."""
+    """The scans of the chain up to the end of a period, and the finished ones after it."""
     sealed = latest_checkpoint(every)
     begin = 0 if sealed is None else sealed.scan
     # By number, not by time: where the clock was set back, a chain without its later times would have holes.
     end = max((scan.id for scan in every if scan.started_ns < end_ns), default=0)
     scans = [scan for scan in every if begin < scan.id <= end]
-    if not begin or any(scan.checkpoint == sealed for scan in scans):
-        return scans, []
-    later = [scan for scan in every if scan.status is ScanStatus.FINISHED and scan.id > max(begin, *_ids(scans))]
-    needed = next(number for number, scan in enumerate(later) if scan.checkpoint == sealed)
-    return scans, later[: needed + 1]
-
-
-def _ids(scans: Sequence[Scan]) -> tuple[int, ...]:
-    return tuple(scan.id for scan in scans) or (0,)
+    return scans, [scan for scan in every if scan.status is ScanStatus.FINISHED and scan.id > max(begin, end)]
 
 
 def _unreadable(session: Session, last: int) -> tuple[Unreadable, ...]:
@@ -128,13 +213,6 @@ def _inside(scans: Sequence[Scan], start_ns: int) -> tuple[int, int]:
     """Numbers of the first and the last scan that ended in the period; (0, 0) if there is none."""
     inside = [scan.id for scan in scans if (scan.finished_ns or scan.started_ns) >= start_ns]
     return (min(inside), max(inside)) if inside else (0, 0)
-
-
-def _findings(database: Database, first: int, last: int) -> list[Finding]:
-    if not first:
-        return []
-    with database.read() as session:
-        return finding_store.findings_between(session, first - 1, last)
 
 
 def _addresses() -> tuple[str, ...]:

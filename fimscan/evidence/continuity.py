@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 from fimscan.model import Scan, ScanStatus
 
@@ -12,6 +13,15 @@ NS_PER_HOUR = 3600 * 10**9
 
 
 _Point = tuple[int, int | None]  # a time, and the scan that ended then
+
+
+class StretchStatus(StrEnum):
+    """What a stretch of time says about continuity."""
+
+    OK = "ok"  # not longer than allowed
+    GAP = "gap"  # longer, or of unknown length
+    NOT_MONITORED = "not-monitored"  # before the first comparison of all
+    PRUNED = "pruned"  # there were comparisons, but their records are removed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +36,13 @@ class Stretch:
     to_ns: int
     from_scan: int | None = None
     to_scan: int | None = None
-    ok: bool
+    status: StretchStatus
     note: str = ""
+
+    @property
+    def is_between(self) -> bool:
+        """Whether it is time in which comparisons had to be made: monitoring had begun, and its records are there."""
+        return self.status in (StretchStatus.OK, StretchStatus.GAP)
 
     @property
     def hours(self) -> float | None:
@@ -35,11 +50,14 @@ class Stretch:
         return (self.to_ns - self.from_ns) / NS_PER_HOUR if self.to_ns >= self.from_ns else None
 
 
-def continuity(scans: Iterable[Scan], start_ns: int, end_ns: int, max_gap_ns: int) -> list[Stretch]:
+def continuity(
+    scans: Iterable[Scan], start_ns: int, end_ns: int, max_gap_ns: int, *, pruned: bool = False
+) -> list[Stretch]:
     """The stretches that overlap the period, in order; ``ok`` if not longer than ``max_gap_ns``.
 
     Only finished complete scans count, each at its end. The first stretch begins with the last comparison before the
-    period, if any: otherwise the edge of the period would hide part of a gap.
+    period, if any: otherwise the edge of the period would hide part of a gap. The time before the very first comparison
+    is no gap between two. ``pruned``: there were earlier ones, but they were removed.
     """
     done = [
         (scan.finished_ns, scan.id)
@@ -48,22 +66,26 @@ def continuity(scans: Iterable[Scan], start_ns: int, end_ns: int, max_gap_ns: in
         if scan.finished_ns is not None and scan.finished_ns <= end_ns
     ]
     if not done:
-        return [Stretch(from_ns=start_ns, to_ns=end_ns, ok=False, note="no comparison in or before the period")]
+        nothing = "no comparison in or before the period"
+        return [Stretch(from_ns=start_ns, to_ns=end_ns, status=StretchStatus.GAP, note=nothing)]
     first = next((at for at, (finished, _) in enumerate(done) if finished > start_ns), len(done))
     points: list[_Point] = list(done[max(first - 1, 0) :])
     if first == 0:
         points.insert(0, (start_ns, None))
     if points[-1][0] != end_ns:
         points.append((end_ns, None))
-    return [_stretch(begin, end, max_gap_ns) for begin, end in itertools.pairwise(points)]
+    return [_stretch(begin, end, max_gap_ns, pruned=pruned) for begin, end in itertools.pairwise(points)]
 
 
-def _stretch(begin: _Point, end: _Point, max_gap_ns: int) -> Stretch:
+def _stretch(begin: _Point, end: _Point, max_gap_ns: int, *, pruned: bool) -> Stretch:
     length = end[0] - begin[0]
+    status = StretchStatus.OK if 0 <= length <= max_gap_ns else StretchStatus.GAP
     if length < 0:
         note = "the clock was set back: the true length is unknown"
+    elif begin[1] is None and pruned:
+        status, note = StretchStatus.PRUNED, "from the start of the period; earlier comparisons were pruned"
     elif begin[1] is None:
-        note = "from the start of the period; there is no earlier comparison"
+        status, note = StretchStatus.NOT_MONITORED, "monitoring began with the comparison that ends here"
     elif end[1] is None:
         note = "to the end of the period, or to the export if that was earlier"
     else:
@@ -73,13 +95,16 @@ def _stretch(begin: _Point, end: _Point, max_gap_ns: int) -> Stretch:
         to_ns=end[0],
         from_scan=begin[1],
         to_scan=end[1],
-        ok=0 <= length <= max_gap_ns,
+        status=status,
         note=note,
     )
 
 
 def largest_hours(stretches: Iterable[Stretch]) -> float | None:
-    """Length of the longest stretch; ``None`` if any length is unknown, since that one may be the longest."""
-    lengths = [stretch.hours for stretch in stretches]
+    """Length of the longest stretch between comparisons; ``None`` if one is unknown: that one may be the longest.
+
+    The time before monitoring began, or of which the records were removed, is not among them.
+    """
+    lengths = [stretch.hours for stretch in stretches if stretch.is_between]
     known = [hours for hours in lengths if hours is not None]
-    return max(known) if len(known) == len(lengths) else None
+    return max(known, default=0.0) if len(known) == len(lengths) else None

@@ -4,19 +4,103 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fimscan.model import (
+    AcceptanceRecord,
+    AuditNotice,
     Checkpoint,
+    ClockLook,
     ControlFailure,
     FileState,
     Finding,
+    Gap,
+    HostEvent,
     MissedRuns,
+    OutboxMessage,
     Reconfiguration,
+    RetentionKind,
     Scan,
     Selftest,
     Unreadable,
 )
+from fimscan.store.bound_rows import BoundRow
+from fimscan.store.journal import Entry
 from fimscan.store.ledger import latest_checkpoint
+from fimscan.store.logs import LogHistory
+
+
+class FoundChange(NamedTuple):
+    """A change that a scan found. ``set`` is the number of the first change of its set; ``None`` if not grouped.
+
+    The finding has its package, and what was decided about it.
+    """
+
+    finding: Finding
+    set: int | None = None
+
+
+class Sample(NamedTuple):
+    """How many changes to draw, and by which seed."""
+
+    size: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """What the database knows of the host besides its name, and what changed of that in the period."""
+
+    first_name: str = ""
+    id: str | None = None
+    events: Sequence[HostEvent] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRoute:
+    """One receiver, and what it is sent. ``destination`` has no password, and of a URL only scheme and host."""
+
+    name: str
+    type: str
+    format: str
+    destination: str
+    min_severity: str
+    verdicts: Sequence[str] = ()
+    kinds: Sequence[str] = ()
+    sets: str = "all"
+    problems: bool = True
+    all_is_well: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitoredLog:
+    """A log whose content may only grow. ``size`` is how much of it is verified; ``None`` if it is gone."""
+
+    history: LogHistory
+    pattern: bytes
+    verified_ns: int | None = None
+    size: int | None = None
+    sha256: str = ""
+
+
+class ClockAtScan(NamedTuple):
+    """What was known about the clock when a scan began."""
+
+    scan: int
+    started_ns: int
+    look: ClockLook
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retained:
+    """One kind of record: how long it is kept, and what is there. ``schedule`` is when old records are removed."""
+
+    kind: RetentionKind
+    what: str
+    age: str
+    schedule: str
+    oldest_ns: int | None = None
+    removed_before_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +123,15 @@ class BundleInput:
       compared with the ledger entry of that scan.
     - ``scans``: sorted by id, from the very first scan (so that the chain can be replayed) to the end of the period. Of
       a chain that was pruned, from its first scan that is left.
-    - ``later``: the finished scans after those, up to the newest checkpoint, if the chain was pruned and that is later.
-    - ``findings``: the changes that scans of the period found.
+    - ``later``: the finished scans after those, up to the export.
+    - ``changes``: those that scans of the period found. They are iterated once.
+    - ``audit_gaps``: when audit missed events at a monitored path, within the period.
+    - ``alerts``: the messages that were made in the period, or are about scans of it.
+    - ``sample``: how to draw a sample of the changes; ``None`` draws none.
+    - ``decisions``: those since the beginning of the period.
+    - ``journal``: all entries, the open one last. ``rows``: what it binds of what is shown, with all rows that it
+      mentions within ``journal_period``. Both are iterated once.
+    - ``notices``: what the audit log says of audit itself, in the period.
     - ``reconfigurations``: configuration changes between these scans.
     - ``failures``: failures of controls that overlap the period.
     - ``failed_checks``: checks of the database that failed; ``None`` if it was not checked.
@@ -64,7 +155,7 @@ class BundleInput:
     critical: Sequence[CriticalPattern]
     files: Iterable[FileState]
     scans: Sequence[Scan]
-    findings: Iterable[Finding]
+    changes: Iterable[FoundChange]
     reconfigurations: Sequence[Reconfiguration] = ()
     unreadable: Sequence[Unreadable] = ()
     failures: Sequence[ControlFailure] = ()
@@ -73,8 +164,28 @@ class BundleInput:
     later: Sequence[Scan] = ()
     failed_checks: Sequence[str] | None = None
     max_gap_days: float = 7
+    host_facts: HostFacts = HostFacts()
+    routes: Sequence[AlertRoute] = ()
+    audit_gaps: Sequence[tuple[bytes, Gap]] = ()
+    alerts: Iterable[OutboxMessage] = ()
+    decisions: Sequence[AcceptanceRecord] = ()
+    logs: Iterable[MonitoredLog] = ()
+    notices: Iterable[AuditNotice] = ()
+    clocks: Iterable[ClockAtScan] = ()
+    retention: Sequence[Retained] = ()
+    journal: Iterable[Entry] = ()
+    rows: Iterable[BoundRow] = ()
+    journal_period: tuple[int, int] = (0, 0)
+    sample: Sample | None = None
 
     @property
     def checkpoint(self) -> Checkpoint | None:
         """The newest checkpoint of the chain; ``None`` if nothing was pruned."""
         return latest_checkpoint([*self.scans, *self.later])
+
+    @property
+    def began_ns(self) -> int | None:
+        """When monitoring began: the beginning of the very first scan; ``None`` before it."""
+        if self.checkpoint is not None and self.checkpoint.began_ns:
+            return self.checkpoint.began_ns
+        return self.scans[0].started_ns if self.scans else None

@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 README = "00-README.txt"
+REPORT = "01-report.html"
 INDEX = "02-evidence-index.csv"
 FILES = "06-monitored-files.csv"
 SCANS = "07-scans.csv"
 LEDGER = "07-ledger.txt"
-CHECKPOINT = "07-checkpoint.txt"
-"""Only in a bundle of a pruned chain whose checkpoint is later than the period: the chain from there to it."""
+LATER = "07-later.txt"
+JOURNAL = "07-journal.txt"
+ROWS = "07-rows.jsonl"
+CONTINUITY = "08-continuity.csv"
+CHANGES = "09-changes.csv"
+CHANGES_JSON = "09-changes.json"
 SUMS = "SHA256SUMS"
 SIGNATURE = "SHA256SUMS.sig"
 PUBLIC_KEY = "signer.pub.pem"
 
-UNSIGNED = frozenset({SUMS, SIGNATURE})
-"""Members that ``SHA256SUMS`` does not list: itself and its signature."""
+TIMESTAMP = "SHA256SUMS.tsr"
+TIMESTAMP_REQUEST = "SHA256SUMS.tsq"
 
-REQUIRED = frozenset({README, INDEX, FILES, SCANS, LEDGER, SUMS, SIGNATURE, PUBLIC_KEY})
+UNSIGNED = frozenset({SUMS, SIGNATURE, TIMESTAMP, TIMESTAMP_REQUEST})
+"""Members that ``SHA256SUMS`` does not list: itself, its signature, and an RFC 3161 timestamp that was attached."""
+
+REQUIRED = frozenset({README, INDEX, FILES, SCANS, LEDGER, LATER, JOURNAL, ROWS, SUMS, SIGNATURE, PUBLIC_KEY})
 """Members that verification needs. Which other members exist depends on the version that made the bundle."""
 
 

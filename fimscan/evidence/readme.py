@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 
-from fimscan.evidence.continuity import Stretch, largest_hours
+from fimscan.evidence.contents import Entry
+from fimscan.evidence.continuity import NS_PER_HOUR, Stretch, StretchStatus, largest_hours
 from fimscan.evidence.inputs import BundleInput
-from fimscan.evidence.layout import CHECKPOINT, LEDGER
+from fimscan.evidence.key_chain import FOLDER, Rotation
+from fimscan.evidence.sample import SampleFacts
 from fimscan.evidence.tables import FileTotals
+from fimscan.evidence.unknowable import UNKNOWABLE
 from fimscan.model import Reconfiguration, RetentionKind, Scan, ScanStatus, Unreadable
 from fimscan.report.display import show, time_text
 from fimscan.report.pruning import pruned_lines
@@ -22,29 +27,43 @@ CHECK_DIGESTS = "sha256sum -c --strict SHA256SUMS"
 SHOW_FINGERPRINT = "openssl pkey -pubin -in signer.pub.pem -outform DER | sha256sum"
 REPLAY_CHAIN = f"""\
 last={GENESIS}
-while IFS="$(printf '\\t')" read -r previous summary state entry; do
-    made=$(printf '%s\\n%s\\n%s\\n' "$previous" "$summary" "$state" | sha256sum | cut -c 1-64)
-    [ "$previous" = "$last" ] && [ "$made" = "$entry" ] || echo "BROKEN at $entry"
-    last=$entry
-done < 07-ledger.txt
-echo "chain head: $last\""""
+cat 07-ledger.txt 07-later.txt | {{
+    while IFS="$(printf '\\t')" read -r previous summary state entry; do
+        made=$(printf '%s\\n%s\\n%s\\n' "$previous" "$summary" "$state" | sha256sum | cut -c 1-64)
+        [ "$previous" = "$last" ] && [ "$made" = "$entry" ] || echo "BROKEN at $entry"
+        last=$entry
+    done
+    echo "chain head: $last"
+}}"""
+WRITE_REPLAY = "sed -n '/^#!/,$p' 00-README.txt > replay.py"
+RUN_REPLAY = "python3 replay.py"
 CHECK_STATE = "tail -n +2 06-monitored-files.csv | sed 's/.*,//' | xxd -r -p | sha256sum"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Totals from the other files of the bundle; ``masked``: the configuration has a password replaced by ``***``."""
+    """Totals from the other files of the bundle.
 
+    ``masked``: the configuration has a password replaced by ``***``. ``empty`` are the files without any row.
+    """
+
+    entries: Sequence[Entry]
     files: FileTotals
     changes: int
     stretches: list[Stretch]
     fingerprint: str
     masked: bool
+    empty: frozenset[str] = frozenset()
+    sampled: SampleFacts | None = None
+    rotations: Sequence[Rotation] = ()
 
 
 def readme(data: BundleInput, facts: Facts) -> str:
     """The README text: plain ASCII, except for what the input contains."""
-    parts = (_scope(data, facts), _pruned(data), _contents(facts), _how_to_check(data), _how_to_read(), _limits())
+    parts = (
+        *(_scope(data, facts), _pruned(data), _contents(facts), _empty(facts)),
+        *(_how_to_check(data), _how_to_read(), _limits(), _unknowable(), _program()),
+    )
     return "\n".join(filter(None, parts))
 
 
@@ -70,19 +89,59 @@ Addresses:      {", ".join(show(address) for address in data.addresses) or "(non
 Period:         {time_text(data.start_ns)} to {time_text(data.end_ns)}
 Generated:      {time_text(data.generated_ns)} by fimscan {data.version}
 Signed by:      {facts.fingerprint}
+{_rotated(facts.rotations)}\
 
+Monitoring:     {_began(data, facts.stretches)}
 Comparisons:    {len(inside)} finished in the period, {len(complete)} {_since(data)}
 Largest gap:    {_largest_gap(facts.stretches, data.max_gap_days)}
 Chain of scans: {_chain(data, facts, finished)}
 Database:       {_database(data.failed_checks)}
 Files:          {_files(facts.files, finished)}
 Not compared:   {_not_compared(data.unreadable)}
+Audit:          {_audit(data)}
 Changes:        {facts.changes} found in the period
+{_sample(data, facts.sampled)}\
+Decisions:      {len(data.decisions)} since the beginning of the period; see 11-dispositions.csv
 Settings:       {_settings(data.reconfigurations)}
 
 All times are UTC. The numbers above are observations. Whether a requirement
 is met is the assessor's decision.
 {_scan_problems(complete)}"""
+
+
+def _rotated(found: Sequence[Rotation]) -> str:
+    return "".join(f"                (until {rotation.time}: {rotation.old})\n" for rotation in reversed(found))
+
+
+def _began(data: BundleInput, stretches: Sequence[Stretch]) -> str:
+    if data.began_ns is None:
+        return "has not begun"
+    began = f"began {time_text(data.began_ns)}"
+    if stretches[0].status is StretchStatus.NOT_MONITORED and stretches[0].hours is not None:
+        return f"{began}; nothing is known of the first {stretches[0].hours:.3f} hours of the period"
+    if stretches[0].status is StretchStatus.PRUNED:
+        return f"{began}; records of the first {stretches[0].hours or 0:.3f} hours of the period were pruned"
+    return f"{began}, before the period"
+
+
+def _sample(data: BundleInput, sampled: SampleFacts | None) -> str:
+    if sampled is None or data.sample is None:
+        return ""
+    return (
+        f"Sample:         {sampled.size} of {sampled.population} changes, drawn with the seed {data.sample.seed};"
+        f" {sampled.with_exception} with an exception; see 17-sample.csv\n"
+    )
+
+
+def _audit(data: BundleInput) -> str:
+    if not data.audit_gaps:
+        return "covered the monitored paths, as far as it was looked at"
+    paths = {path for path, _ in data.audit_gaps}
+    worst = max(sum(gap.end_ns - gap.start_ns for at, gap in data.audit_gaps if at == path) for path in paths)
+    return (
+        f"{len(data.audit_gaps)} time(s) in which events were missed, at the worst path {worst / NS_PER_HOUR:.3f}"
+        " hours together; see 08-audit-coverage.csv"
+    )
 
 
 def _since(data: BundleInput) -> str:
@@ -117,7 +176,7 @@ def _settings(found: Sequence[Reconfiguration]) -> str:
 def _largest_gap(stretches: list[Stretch], max_gap_days: float) -> str:
     if all(stretch.from_scan is None and stretch.to_scan is None for stretch in stretches):
         return "NO COMPARISON: no scan was finished in the period or before it"
-    longer = sum(not stretch.ok for stretch in stretches)
+    longer = sum(stretch.status is StretchStatus.GAP for stretch in stretches)
     hours = largest_hours(stretches)
     length = f"{hours:.3f} hours" if hours is not None else "unknown (the clock was set back)"
     allowed = f"{max_gap_days * 24:g} hours allowed"
@@ -132,7 +191,7 @@ def _chain(data: BundleInput, facts: Facts, finished: list[Scan]) -> str:
         problems.append("the monitored files do not match the state digest of the last scan")
     if problems:
         return f"BROKEN, {len(problems)} problem(s); the first: {show(problems[0])}"
-    return f"intact; its head is {finished[-1].entry}"
+    return f"intact; its head is {[*data.scans, *data.later][-1].entry or finished[-1].entry}"
 
 
 def _files(totals: FileTotals, finished: list[Scan]) -> str:
@@ -144,74 +203,53 @@ def _files(totals: FileTotals, finished: list[Scan]) -> str:
     return text
 
 
+_NAME_WIDTH, _WIDTH = 28, 78
+_ROTATIONS = (
+    "the rotations that led to this key: each is a statement that the old and the new key have signed. So whoever knows"
+    " an earlier fingerprint can check this bundle: openssl pkeyutl -verify -rawin -pubin -inkey 01-old.pub.pem -in"
+    " 01-statement.txt -sigfile 01-old.sig, and the same with new"
+)
+
+
 def _contents(facts: Facts) -> str:
-    masked = """
-                              The password in the database URL is replaced by
-                              ***, so its SHA-256 is not the config_digest.
-""".rstrip()
-    unmasked = """
-                              Its SHA-256 is the config_digest of the scans
-                              that used it (07-scans.csv).
-""".rstrip()
+    masked = ". The password in the database URL is replaced by ***, so its SHA-256 is not the config_digest"
+    unmasked = ". Its SHA-256 is the config_digest of the scans that used it (07-scans.csv)"
+    lines = [_listed("02-evidence-index.csv", "requirement, testing procedure -> file, sha256")]
+    for entry in facts.entries:
+        more = (masked if facts.masked else unmasked) if entry.name == "04-policy/configuration.json" else ""
+        lines.append(_listed(entry.name, entry.text + more))
+    lines.append(_listed("SHA256SUMS, SHA256SUMS.sig", "digests of all other files, and their signature (Ed25519)"))
+    lines.append(_listed("signer.pub.pem", "the public key"))
+    if facts.rotations:
+        lines.append(_listed(FOLDER, _ROTATIONS))
     return f"""\
 CONTENTS
-  02-evidence-index.csv       requirement, testing procedure -> file, sha256
-  04-policy/configuration.json  the effective configuration at export.{masked if facts.masked else unmasked}
-  04-policy/audit-rules.txt   the audit rules for this configuration
-  04-policy/schedule.csv      when each job runs. Cron expressions are in the
-                              host's time zone. Both scan and full compare all
-                              monitored files and read every byte of every
-                              file whose content the policy compares. Only
-                              scan skips files under reread = "ctime"
-  04-policy/changes.csv       every setting that changed between two scans of
-                              the period, and its effect on coverage (weaker,
-                              stronger, other). config_before and config_after
-                              are the config_digest of the two scans in
-                              07-scans.csv
-  05-critical-files.csv       what is monitored, and why it is critical
-  06-monitored-files.csv      every monitored file at the last finished scan
-  07-scans.csv                every scan since monitoring began
-  07-ledger.txt               the chain of finished scans, tab-separated:
-                              previous, summary, state digest, entry
-  07-checkpoint.txt           only if the chain was pruned after the period: its
-                              entries from there to the checkpoint
-  08-continuity.csv           the time between each two finished comparisons,
-                              from the end of one to the end of the next
-  08-missed-runs.csv          runs of [schedule] that did not happen in the
-                              period: when they were due, and why (down:
-                              fimscan did not run; asleep: it was stopped, or
-                              the machine was suspended; busy: an earlier run
-                              was going on). One run made up for all of a row
-  08-not-compared.csv         files that the last complete scan could not read.
-                              last_read_utc: when the file was last read
-                              (empty: never). changed_since: what differs
-                              since then. The file's row in 06 shows its state
-                              at that last reading
-  09-changes.csv, .json       every change found in the period, and who made it
-  12-control-failures.csv     when change detection or audit did not work in
-                              the period: since when and until when (empty:
-                              it still does not), why, and which process
-                              caused it if the audit log names it. Failures
-                              are looked for at scans and readings of the
-                              audit log. What people did about them is not
-                              recorded
-  16-selftest.csv             every selftest of the period: a file that fimscan
-                              had a process of its own make and remove, and
-                              whether that was detected, attributed to that
-                              process, alerted and acknowledged by receivers,
-                              with the seconds since the change
-  SHA256SUMS, SHA256SUMS.sig  digests of all other files, and their signature
-                              (Ed25519)
-  signer.pub.pem              the public key
-
+{"".join(lines)}
 NOT INCLUDED
-  This version of fimscan does not produce 01-report.html and .pdf,
-  03-hosts.csv, 10-alerts.csv, 11-dispositions.csv, 13-log-integrity.csv,
-  14-time-sync.csv, 15-retention.csv, or the alert routes of 04-policy/. This
-  bundle is therefore no evidence that alerts were delivered (11.5.2), except
-  those of selftests, that exceptions were followed up (10.4), that the clock was
-  synchronized (10.6), or what people did about control failures (10.7.3).
+  This version of fimscan does not produce 01-report.pdf: print 01-report.html.
+  What people did about control failures (10.7.3), and whether a person read
+  an alert, is not recorded.
 """
+
+
+def _listed(name: str, text: str) -> str:
+    """A name, and beside it a text of several lines."""
+    indent = " " * (_NAME_WIDTH + 2)
+    lines = textwrap.wrap(text, _WIDTH - len(indent), break_long_words=False, break_on_hyphens=False)
+    if len(name) >= _NAME_WIDTH:
+        return f"  {name}\n" + "".join(f"{indent}{line}\n" for line in lines)
+    first, *rest = lines
+    return f"  {name:<{_NAME_WIDTH}}{first}\n" + "".join(f"{indent}{line}\n" for line in rest)
+
+
+def _empty(facts: Facts) -> str:
+    """Why files have no row; empty if all have some."""
+    found = [entry for entry in facts.entries if entry.name in facts.empty]
+    return "EMPTY FILES\n" + "".join(_listed(entry.name, _why_empty(entry)) for entry in found) if found else ""
+
+
+def _why_empty(entry: Entry) -> str:
+    return entry.empty or "nothing is recorded"
 
 
 def _pruned(data: BundleInput) -> str:
@@ -226,7 +264,7 @@ def _pruned(data: BundleInput) -> str:
   The chain begins after scan {sealed.scan}, with the entry
   {sealed.entry}
   The entry of the checkpoint has this number and entry in its summary
-  ({CHECKPOINT if data.later else LEDGER}).
+  (07-ledger.txt or 07-later.txt).
 """
     return f"""\
 WHAT WAS PRUNED
@@ -281,7 +319,25 @@ HOW TO CHECK IT
    last finished scan in 07-scans.csv:
 
 {CHECK_STATE}
-"""
+
+6. Check that no record was altered: changes with their verdicts, decisions,
+   alerts, control failures, selftests, missed runs, looks at the clock. Each
+   journal entry (07-journal.txt) is the SHA-256 of three lines: the previous
+   entry, its summary, and the SHA-256 of its items. An item is the kind of
+   record (1 byte), its number (8 bytes, big-endian) and the digest of its
+   row. Each journal entry names the scan before it, and each scan (summary in
+   07-ledger.txt) the journal entry before it: so the head of the chain covers
+   both. The digest of a row is the SHA-256 of its values (07-rows.jsonl): a
+   number with a space behind it; a text or bytes as length, colon, bytes and
+   comma; an unknown value as "-,". The newest digest of a row counts. Of
+   messages (kind 28), an item is written with the row, and once more when it
+   is replaced: those that are there an odd number of times count.
+   The program at the end of this file does that, and compares 09 to 12 with
+   the rows. It needs Python's standard library only:
+
+{WRITE_REPLAY}
+{RUN_REPLAY}
+"""  # noqa: S608  # no SQL
 
 
 def _how_to_read() -> str:
@@ -325,18 +381,30 @@ WHAT IT DOES NOT PROVE
   - Root on the host can change what fimscan records, create a new chain and
     sign it. A changed chain is detected only by comparing it with a head
     that was stored off the host, a replaced key only by its fingerprint.
-  - This bundle alone does not prove that the rows of 09-changes are those
-    that fimscan recorded. The signature protects them only from the time of
-    export. The chain in this bundle covers only their number: each scan's
-    summary counts the changes of each kind and of each verdict, as of the end
-    of the scan.
-    The host's database binds the rows to the chain. Each scan's summary names
-    the head of a journal, which holds the digest of every change, every
-    verdict (also of one revised when audit records arrived late) and every
-    acceptance. To check all of it, run this on the host, with a head from
-    this bundle:  fimscan verify --db --head HEAD
+  - Entries of the journal that no scan has followed yet, and its open entry,
+    are not covered by the head of the ledger. The next scan covers them.
+  - Records that an earlier version of fimscan made were taken in when it was
+    upgraded, as they were then. The program counts these digests.
+  - Of a change, the journal in this bundle binds kind, path, window, verdict
+    and actors. The hashes before and after are bound in the host's database:
+    run there, with a head from this bundle:  fimscan verify --db --head HEAD
   - Files that match no pattern in 05-critical-files.csv were not monitored.
   - A change that was undone between two comparisons leaves no trace here.
   - No tool on this host can show 11.6.1 (what the payer's browser receives),
     interviews, or whether all hosts in scope are monitored.
 """
+
+
+def _unknowable() -> str:
+    """What an alteration of the database can change without any chain showing it."""
+    lines = "".join(_listed(name, why) for name, why in UNKNOWABLE.items())
+    return f"""\
+WHAT NO CHAIN CAN SHOW
+  The database is checked before each export: every table and column is bound
+  by the chains, except these. No verdict depends on them.
+{lines}"""
+
+
+def _program() -> str:
+    """The program that replays everything: the last part, so that sed can cut it out."""
+    return resources.files("fimscan.evidence").joinpath("replay.py").read_text("utf-8")

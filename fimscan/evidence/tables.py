@@ -1,4 +1,4 @@
-"""Write the CSV files of a bundle: RFC 4180 with LF line ends, UTF-8, formula cells neutralized."""
+"""Write CSV files: RFC 4180 with LF line ends, UTF-8, formula cells neutralized. And those of the files 04 to 08."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from fimscan.evidence.archive import Staged
 from fimscan.evidence.continuity import Stretch
 from fimscan.evidence.inputs import CriticalPattern
 from fimscan.model import (
+    Actor,
     ChangeKind,
-    ControlFailure,
     FileKind,
     FileState,
     MissedRuns,
     Reconfiguration,
     Scan,
     ScanStatus,
-    Selftest,
     Unreadable,
 )
 from fimscan.report.display import cell_text, mode_octal, owner_text, show, time_text
-from fimscan.store.ledger import LedgerLine, StateDigest, state_digest, summary_line
+from fimscan.store.ledger import StateDigest, state_digest, summary_line
 
 Cell = str | int | None
 _FLUSH_AT = 1 << 16
@@ -39,9 +38,11 @@ class Table:
         self._text = io.StringIO(newline="")
         self._writer = csv.writer(self._text, lineterminator="\n")
         self._writer.writerow(("host", *columns))
+        self.rows = 0
 
     def add(self, *cells: Cell) -> None:
         """Write one row; ``None`` gives an empty cell."""
+        self.rows += 1
         self._writer.writerow(
             [
                 self._host,
@@ -70,11 +71,41 @@ def encode(text: str) -> bytes:
 
 
 def path_cells(path: bytes | None) -> tuple[str, str]:
-    """A path in escaped form, and in base64 if escaping changed it; two empty cells for ``None``."""
+    """A path in escaped form, and in base64 if its cell differs from it; two empty cells for ``None``."""
     if path is None:
         return "", ""
     shown = show(path)
-    return shown, "" if shown.encode() == path else base64.b64encode(path).decode("ascii")
+    return shown, "" if cell_text(shown).encode() == path else base64.b64encode(path).decode("ascii")
+
+
+def text_cell(text: str | bytes | None) -> str | None:
+    """A text that others chose, escaped; ``None`` stays an empty cell."""
+    return None if text is None else show(text)
+
+
+def moment_cell(time_ns: int | None) -> str | None:
+    """A time; ``None`` stays an empty cell."""
+    return None if time_ns is None else time_text(time_ns)
+
+
+def seconds_cell(from_ns: int, to_ns: int | None) -> str | None:
+    """The seconds between two times; ``None`` if the later one is not known."""
+    return None if to_ns is None else f"{(to_ns - from_ns) / 1e9:.3f}"
+
+
+def actor_cells(actor: Actor | None) -> tuple[Cell, ...]:
+    """exe, exe_b64, pid, auid and login user of a process that caused something; empty cells if none is known."""
+    if actor is None:
+        return "", "", None, None, None
+    return (*path_cells(actor.exe), actor.pid, actor.auid, text_cell(actor.login_user))
+
+
+ACTOR = ("exe", "exe_b64", "pid", "auid", "login_user")
+
+
+def yes_no(value: object) -> str:
+    """``yes`` or ``no``."""
+    return "yes" if value else "no"
 
 
 def hex_digest(state: FileState | None, algorithm: str) -> str:
@@ -87,14 +118,15 @@ def hex_digest(state: FileState | None, algorithm: str) -> str:
 # 04 to 08
 
 
-def write_schedule(out: Staged, host: str, schedule: Mapping[str, str]) -> None:
+def write_schedule(out: Staged, host: str, schedule: Mapping[str, str]) -> int:
     """``04-policy/schedule.csv``: when each job runs, as a cron expression (host's time zone) or an interval."""
     with Table(out, host, ("job", "runs_at")) as table:
         for job, when in sorted(schedule.items()):
             table.add(job, when)
+    return table.rows
 
 
-def write_reconfigurations(out: Staged, host: str, found: Iterable[Reconfiguration]) -> None:
+def write_reconfigurations(out: Staged, host: str, found: Iterable[Reconfiguration]) -> int:
     """``04-policy/changes.csv``: every setting that changed between two scans of the period, and its effect.
 
     ``config_before`` and ``config_after`` are the ``config_digest`` of the two scans, as in the chain.
@@ -105,15 +137,17 @@ def write_reconfigurations(out: Staged, host: str, found: Iterable[Reconfigurati
             for item in change.differences:
                 values = (show(text) if text is not None else None for text in (item.before, item.after))
                 table.add(change.scan, show(item.key), *values, item.effect, change.before, change.after)
+    return table.rows
 
 
-def write_critical_files(out: Staged, host: str, patterns: Iterable[CriticalPattern]) -> None:
+def write_critical_files(out: Staged, host: str, patterns: Iterable[CriticalPattern]) -> int:
     """``05-critical-files.csv``: what is monitored, and why it is critical."""
     columns = ("pattern", "pattern_b64", "exclude", "policy", "severity", "category", "rationale")
     with Table(out, host, columns) as table:
         for pattern in patterns:
             about = (pattern.policy, pattern.severity, show(pattern.category), show(pattern.rationale))
             table.add(*path_cells(pattern.path), show(" ".join(pattern.exclude)), *about)
+    return table.rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +178,7 @@ def write_monitored_files(out: Staged, host: str, files: Iterable[FileState]) ->
 _COUNTS = ("files", *(kind.value for kind in ChangeKind), "unreadable")
 
 
-def write_scans(out: Staged, host: str, scans: Iterable[Scan]) -> None:
+def write_scans(out: Staged, host: str, scans: Iterable[Scan]) -> int:
     """``07-scans.csv``: every scan since the first, with the input of its ledger entry if it finished."""
     columns = ("scan", "trigger", "status", "started_utc", "finished_utc", *_COUNTS, "config_digest")
     with Table(out, host, (*columns, "summary", "state_digest", "previous", "entry")) as table:
@@ -156,74 +190,35 @@ def write_scans(out: Staged, host: str, scans: Iterable[Scan]) -> None:
                 ledger = (summary_line(scan), scan.state_digest, scan.previous, scan.entry)
             about = (show(scan.trigger), scan.status, time_text(scan.started_ns), finished)
             table.add(scan.id, *about, *counts, scan.config_digest, *ledger)
+    return table.rows
 
 
-def ledger_text(lines: Iterable[LedgerLine]) -> bytes:
-    """``07-ledger.txt``: previous, summary, state digest and entry of each finished scan, tab-separated for a shell."""
-    return encode("".join(f"{x.previous}\t{x.summary}\t{x.state_digest}\t{x.entry}\n" for x in lines))
-
-
-def write_continuity(out: Staged, host: str, stretches: Iterable[Stretch], max_gap_hours: float) -> None:
+def write_continuity(out: Staged, host: str, stretches: Iterable[Stretch], max_gap_hours: float) -> int:
     """``08-continuity.csv``: every stretch between two comparisons."""
     columns = ("from_utc", "to_utc", "from_scan", "to_scan", "expected_max_hours", "actual_hours", "status", "note")
     with Table(out, host, columns) as table:
         for stretch in stretches:
             hours = f"{stretch.hours:.3f}" if stretch.hours is not None else None
             window = (time_text(stretch.from_ns), time_text(stretch.to_ns), stretch.from_scan, stretch.to_scan)
-            status = "ok" if stretch.ok else "gap"
-            table.add(*window, f"{max_gap_hours:g}", hours, status, stretch.note)
+            table.add(*window, f"{max_gap_hours:g}", hours, stretch.status, stretch.note)
+    return table.rows
 
 
-def write_not_compared(out: Staged, host: str, failed: Iterable[Unreadable]) -> None:
+def write_not_compared(out: Staged, host: str, failed: Iterable[Unreadable]) -> int:
     """``08-not-compared.csv``: what the last complete scan could not read, since when, and how ``lstat(2)`` differs."""
     columns = ("path", "path_b64", "reason", "detail", "last_read_utc", "changed_since")
     with Table(out, host, columns) as table:
         for item in failed:
             since = time_text(item.since_ns) if item.since_ns is not None else None
             table.add(*path_cells(item.path), item.reason, show(item.detail), since, " ".join(item.differs))
+    return table.rows
 
 
-def write_missed_runs(out: Staged, host: str, found: Iterable[MissedRuns]) -> None:
+def write_missed_runs(out: Staged, host: str, found: Iterable[MissedRuns]) -> int:
     """``08-missed-runs.csv``: the runs of [schedule] in the period that did not happen."""
     columns = ("job", "runs", "first_due_utc", "last_due_utc", "cause", "noted_utc")
     with Table(out, host, columns) as table:
         for item in found:
             due = time_text(item.first_ns), time_text(item.last_ns)
             table.add(item.job, item.count, *due, item.cause, time_text(item.noted_ns))
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# 12 and 16
-
-
-def write_control_failures(out: Staged, host: str, failures: Iterable[ControlFailure]) -> None:
-    """``12-control-failures.csv``: the failures of controls in the period. Without an end, one lasts."""
-    columns = ("failure", "kind", "subject", "cause", "start_utc", "detected_utc", "end_utc", "seconds", "remedy")
-    with Table(out, host, (*columns, "exe", "exe_b64", "pid", "login_user")) as table:
-        for item in failures:
-            ended = item.end_ns is not None
-            seconds = f"{((item.end_ns or 0) - item.start_ns) / 1e9:.3f}" if ended else None
-            times = (
-                time_text(item.start_ns),
-                time_text(item.detected_ns),
-                time_text(item.end_ns or 0) if ended else None,
-            )
-            by = item.actor
-            who = (by.pid, show((by.login_user or "").encode("utf-8", "surrogateescape"))) if by else (None, None)
-            about = (item.kind, show(item.subject.encode()), show(item.cause.encode()))
-            exe = path_cells(by.exe if by else None)
-            table.add(item.id, *about, *times, seconds, item.remedy, *exe, *who)
-
-
-def write_selftests(out: Staged, host: str, selftests: Iterable[Selftest]) -> None:
-    """``16-selftest.csv``: the selftests of the period, a row for each step."""
-    columns = ("selftest", "passed", "started_utc", "finished_utc", "path", "path_b64", "pid", "exe", "exe_b64", "scan")
-    with Table(out, host, (*columns, "step", "state", "seconds", "output", "detail")) as table:
-        for item in selftests:
-            times = time_text(item.started_ns), time_text(item.finished_ns)
-            who = (*path_cells(item.path), item.pid, *path_cells(item.exe), item.scan)
-            for step in item.steps:
-                seconds = None if step.seconds is None else f"{step.seconds:.3f}"
-                said = step.output, show(step.detail.encode("utf-8", "surrogateescape"))
-                passed = "yes" if item.has_passed else "no"
-                table.add(item.id, passed, *times, *who, step.step, step.state, seconds, *said)
+    return table.rows

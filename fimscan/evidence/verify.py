@@ -1,4 +1,4 @@
-"""Verify a bundle: the container byte for byte, the signature, the digests, and the chain of scans.
+"""Verify a bundle: the container byte for byte, the signature, the digests, both chains, and the rows that they bind.
 
 It needs nothing from the host that made the bundle. Memory use does not depend on the bundle's size.
 """
@@ -11,52 +11,86 @@ import io
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import BinaryIO
 
 from fimscan.errors import InputError, VerificationError
+from fimscan.evidence import replay
 from fimscan.evidence.archive import Member, check_size, open_member, read_archive
+from fimscan.evidence.chains import ledger_text
+from fimscan.evidence.key_chain import FOLDER, Link, links_in, path_between, rotations
 from fimscan.evidence.layout import (
-    CHECKPOINT,
     FILES,
+    LATER,
     LEDGER,
     PUBLIC_KEY,
     REQUIRED,
     SCANS,
     SIGNATURE,
     SUMS,
+    TIMESTAMP,
     UNSIGNED,
     sums_text,
 )
 from fimscan.evidence.signing import fingerprint_of, load_public_key, parse_fingerprint, signature_holds
-from fimscan.evidence.tables import ledger_text
-from fimscan.model import Check, Checkpoint, ScanStatus
+from fimscan.evidence.timestamp import authority_problem, read_response
+from fimscan.model import Check, Checkpoint, ScanStatus, SignerState
 from fimscan.report.display import minute_text, show
 from fimscan.report.pruning import removed_text
 from fimscan.store.ledger import LedgerLine, StateDigest, checkpoint_in, problems_of_lines
 
 _LONGEST_LINE = 1 << 20  # bytes; csv takes 128 KiB in a field
+_LONGEST_ROW = 1 << 24  # bytes of a row that the journal binds; an answer can list many processes
 _MOST_PROBLEMS = 20  # listed for one check; further ones are only counted
 _LARGEST_SMALL = 1 << 20  # bytes; limit for members read at once: the sums, the signature, the public key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """The result of a verification. ``fingerprint`` is the signer's; empty if there is no readable key."""
+    """The result of a verification. ``fingerprint`` is the signer's; empty if there is no readable key.
+
+    ``signer`` is ``None`` for a database. ``unmade`` are the names of checks that could not be made without more.
+    """
 
     checks: tuple[Check, ...]
     fingerprint: str
+    signer: SignerState | None = None
+    unmade: frozenset[str] = frozenset()
 
     @property
     def ok(self) -> bool:
-        """Whether every check passed."""
+        """Whether every check passed that was made."""
         return all(check.ok for check in self.checks)
 
 
-def verify_bundle(path: str | bytes | os.PathLike[str], *, fingerprint: str | None = None) -> VerifyReport:
-    """Verify a bundle; with ``fingerprint``, also that this key signed it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the verifier knows: the expected fingerprint, rotations of keys, certificates of time stamping authorities.
+
+    ``fingerprint`` is normalized by :func:`fimscan.evidence.signing.parse_fingerprint`.
+    """
+
+    fingerprint: str | None = None
+    links: Sequence[Link] = ()
+    tsa_ca: str | None = None
+
+
+_NOTHING = Known()
+
+
+def verify_bundle(
+    path: str | bytes | os.PathLike[str],
+    *,
+    fingerprint: str | None = None,
+    links: Sequence[Link] = (),
+    tsa_ca: str | None = None,
+) -> VerifyReport:
+    """Verify a bundle; with ``fingerprint``, also that this key signed it, or one that ``links`` connect with it.
+
+    ``tsa_ca`` is a file with certificates, for a timestamp that was attached.
 
     Raises:
         VerificationError: it is not a bundle, or its container is not the canonical one of its members.
@@ -73,15 +107,15 @@ def verify_bundle(path: str | bytes | os.PathLike[str], *, fingerprint: str | No
             if not stat.S_ISREG(status.st_mode):
                 raise InputError(f"cannot read the bundle {shown}: not a regular file")
             check_size(status.st_size, status.st_blocks * 512)
-            return verify_stream(file, expected)
+            return verify_stream(file, Known(fingerprint=expected, links=links, tsa_ca=tsa_ca))
     except OSError as error:
         raise InputError(f"cannot read the bundle {shown}: {error.strerror or error}") from error
     except VerificationError as error:
         raise VerificationError(f"{shown}: {error}") from error
 
 
-def verify_stream(file: BinaryIO, expected: str | None = None) -> VerifyReport:
-    """Like :func:`verify_bundle`, for a seekable stream; ``expected`` is normalized by ``parse_fingerprint``."""
+def verify_stream(file: BinaryIO, known: Known = _NOTHING) -> VerifyReport:
+    """Like :func:`verify_bundle`, for a seekable stream."""
     members = {member.name: member for member in read_archive(file)}
     container = Check.of("container", ok=True, detail=f"{file.tell()} bytes, no byte altered")
     missing = sorted(REQUIRED - members.keys())
@@ -89,10 +123,57 @@ def verify_stream(file: BinaryIO, expected: str | None = None) -> VerifyReport:
         absent = Check.of("members", ok=False, detail=f"missing: {', '.join(missing)}")
         return VerifyReport(checks=(container, absent), fingerprint="")
     sums = _small(file, members[SUMS])
-    signer, signature, fingerprint = _check_signature(file, members, sums, expected)
+    signature, fingerprint = _check_signature(file, members, sums)
+    signer, state = _check_signer(file, members, fingerprint, known)
+    stamped = _check_timestamp(file, members, sums, known.tsa_ca)
     last, linked = _check_chain(file, members)
-    checks = (container, _check_digests(sums, members), signature, signer, linked, _check_state(file, members, last))
-    return VerifyReport(checks=checks, fingerprint=fingerprint)
+    checks = (
+        *(container, _check_digests(sums, members), signature, signer, linked, _check_state(file, members, last)),
+        *(_check_rows(file, members), *stamped),
+    )
+    unmade = {"signer"} if state is SignerState.UNCHECKED else set()
+    unmade |= {check.name for check in stamped if check.ok and known.tsa_ca is None}
+    return VerifyReport(checks=checks, fingerprint=fingerprint, signer=state, unmade=frozenset(unmade))
+
+
+def _check_timestamp(file: BinaryIO, members: dict[str, Member], sums: bytes, tsa_ca: str | None) -> tuple[Check, ...]:
+    """Check an attached timestamp: that it is of these sums and, with certificates, that its authority signed it."""
+    if TIMESTAMP not in members:
+        if tsa_ca is None:
+            return ()
+        return (Check.of("timestamp", ok=False, detail=f"{TIMESTAMP} is missing: no timestamp was attached"),)
+    response = _small(file, members[TIMESTAMP])
+    try:
+        stamp = read_response(response)
+    except VerificationError as error:
+        return (Check.of("timestamp", ok=False, detail=f"{TIMESTAMP} is {error}"),)
+    if not stamp.is_of(sums):
+        return (Check.of("timestamp", ok=False, detail=f"{TIMESTAMP} is a timestamp of something else than {SUMS}"),)
+    if tsa_ca is None:
+        detail = f"says {stamp.time}; who signed that was not checked: give the authority's certificate with --tsa-ca"
+        return (Check.of("timestamp", ok=True, detail=detail),)
+    problem = authority_problem(response, sums, tsa_ca)
+    detail = f"{SUMS} existed at {stamp.time}, says the authority" if problem is None else f"not accepted: {problem}"
+    return (Check.of("timestamp", ok=problem is None, detail=detail),)
+
+
+def _check_rows(file: BinaryIO, members: dict[str, Member]) -> Check:
+    """Replay both chains and the rows that they bind, with the program that the README has."""
+
+    def read(name: str) -> Iterator[str]:
+        with open_member(file, members[name]) as reader:
+            yield from _text_lines(reader, _LONGEST_ROW)
+
+    try:
+        problems, found = replay.replayed(read)
+    except (*_UNREADABLE, struct.error) as error:
+        return Check.of("rows", ok=False, detail=f"the journal, or the rows that it binds, cannot be read: {error!r}")
+    if problems:
+        return Check.of("rows", ok=False, detail=_joined(map(show, problems)))
+    detail = f"{found['rows']:,} records are as {found['entries']:,} journal entries bind them"
+    if found["upgraded"]:
+        detail += f"; {found['upgraded']:,} digests were taken in when fimscan was upgraded"
+    return Check.of("rows", ok=True, detail=detail)
 
 
 def _small(file: BinaryIO, member: Member) -> bytes:
@@ -124,34 +205,48 @@ def _listed(sums: bytes) -> dict[str, str]:
     return {show(name): show(digest) for digest, _, name in columns}
 
 
-def _check_signature(
-    file: BinaryIO, members: dict[str, Member], sums: bytes, expected: str | None
-) -> tuple[Check, Check, str]:
+def _check_signature(file: BinaryIO, members: dict[str, Member], sums: bytes) -> tuple[Check, str]:
     key = load_public_key(_small(file, members[PUBLIC_KEY]))
     if key is None:
-        unusable = f"{PUBLIC_KEY} is not an Ed25519 public key"
-        return Check.of("signer", ok=False, detail=unusable), Check.of("signature", ok=False, detail=unusable), ""
-    fingerprint = fingerprint_of(key)
+        return Check.of("signature", ok=False, detail=f"{PUBLIC_KEY} is not an Ed25519 public key"), ""
     if signature_holds(key, _small(file, members[SIGNATURE]), sums):
         signature = Check.of("signature", ok=True, detail=f"{SUMS} is signed with the key in {PUBLIC_KEY}")
     else:
         signature = Check.of("signature", ok=False, detail=f"{SIGNATURE} is not this key's signature of {SUMS}")
+    return signature, fingerprint_of(key)
+
+
+def _check_signer(
+    file: BinaryIO, members: dict[str, Member], fingerprint: str, known: Known
+) -> tuple[Check, SignerState]:
+    """Compare the signer with the expected one, also by the rotations in the bundle and those that are known."""
+    expected = known.fingerprint
+    if not fingerprint:
+        return Check.of("signer", ok=False, detail=f"{PUBLIC_KEY} is not an Ed25519 public key"), SignerState.OTHER
     if expected is None:
         detail = (
-            f"{fingerprint}: compare it with the one that you received out of band, or give that one with --fingerprint"
+            f"not checked: {fingerprint}; compare it with the one that you received out of band, or give that one with"
+            " --fingerprint"
         )
-    elif expected == fingerprint:
-        detail = f"{fingerprint}, as expected"
-    else:
-        detail = f"signed by {fingerprint}, expected {expected}"
-    return Check.of("signer", ok=expected in (None, fingerprint), detail=detail), signature, fingerprint
+        return Check.of("signer", ok=True, detail=detail), SignerState.UNCHECKED
+    if expected == fingerprint:
+        return Check.of("signer", ok=True, detail=f"{fingerprint}, as expected"), SignerState.EXPECTED
+    inside = {name: _small(file, member) for name, member in members.items() if name.startswith(FOLDER)}
+    proven = rotations([*links_in(inside), *known.links])
+    for old, new, words in ((expected, fingerprint, "later"), (fingerprint, expected, "earlier")):
+        between = path_between(proven, old, new)
+        if between is not None:
+            detail = f"{fingerprint}, a {words} key of the expected signer: rotated {between[-1].time}"
+            return Check.of("signer", ok=True, detail=detail), SignerState.LINKED
+    detail = f"signed by {fingerprint}, expected {expected}; no rotation of keys connects them"
+    return Check.of("signer", ok=False, detail=detail), SignerState.OTHER
 
 
 def _check_chain(file: BinaryIO, members: dict[str, Member]) -> tuple[LedgerLine | None, Check]:
     """Replay the chain of scans, streamed; return its last line, too."""
     seen = _Seen()
     try:
-        later = _later(file, members[CHECKPOINT]) if CHECKPOINT in members else ()
+        later = _later(file, members[LATER])
         sealed = _Sealed()
         lines = chain(seen.through(_ledger(file, members[SCANS])), later)
         problems, more = _first(problems_of_lines(sealed.through(lines)))
@@ -161,7 +256,7 @@ def _check_chain(file: BinaryIO, members: dict[str, Member]) -> tuple[LedgerLine
         problems.append(f"{LEDGER} and {SCANS} differ")
     if problems:
         return seen.last, Check.of("chain", ok=False, detail=_joined(map(show, problems), more))
-    head = f"the head is {seen.last.entry}" if seen.last is not None else "there is no finished scan"
+    head = f"the head is {sealed.head}" if seen.last is not None else "there is no finished scan"
     return seen.last, Check.of(
         "chain",
         ok=True,
@@ -170,9 +265,10 @@ def _check_chain(file: BinaryIO, members: dict[str, Member]) -> tuple[LedgerLine
 
 
 class _Sealed:
-    """The newest checkpoint that passed, and when it was made."""
+    """The newest checkpoint that passed, and when it was made; ``head`` is the last entry."""
 
     def __init__(self) -> None:
+        self.head = ""
         self._checkpoint: Checkpoint | None = None
         self._made = ""
 
@@ -185,6 +281,7 @@ class _Sealed:
                 found, made = None, ""  # the replay says so
             if found is not None:
                 self._checkpoint, self._made = found, made
+            self.head = line.entry
             yield line
 
     @property
@@ -200,7 +297,7 @@ class _Sealed:
 
 
 def _later(file: BinaryIO, member: Member) -> Iterator[LedgerLine]:
-    """The lines of the chain after those of the period, up to the checkpoint."""
+    """The lines of the chain after those of the period."""
     with open_member(file, member) as reader:
         for text in _text_lines(reader):
             previous, summary, state, entry = text.rstrip("\n").split("\t")
@@ -251,7 +348,7 @@ def _check_state(file: BinaryIO, members: dict[str, Member], last: LedgerLine | 
 
 
 # Errors from a forged table: not CSV, a missing column, a short row, not UTF-8, or not numbers.
-_UNREADABLE = (csv.Error, KeyError, TypeError, ValueError)
+_UNREADABLE = (csv.Error, KeyError, TypeError, ValueError, AttributeError, RecursionError)
 
 
 def _ledger(file: BinaryIO, member: Member) -> Iterator[LedgerLine]:
@@ -271,8 +368,8 @@ def _rows(file: BinaryIO, member: Member) -> Iterator[dict[str, str]]:
         yield from csv.DictReader(_text_lines(reader), strict=True)
 
 
-def _text_lines(reader: io.BufferedReader) -> Iterator[str]:
-    while line := reader.readline(_LONGEST_LINE):
-        if len(line) == _LONGEST_LINE:
-            raise ValueError(f"a line of {_LONGEST_LINE:,} bytes or more")
+def _text_lines(reader: io.BufferedReader, longest: int = _LONGEST_LINE) -> Iterator[str]:
+    while line := reader.readline(longest):
+        if len(line) == longest:
+            raise ValueError(f"a line of {longest:,} bytes or more")
         yield line.decode("utf-8")

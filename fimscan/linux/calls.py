@@ -19,15 +19,7 @@ _MODE_AND_INODE = struct.Struct("=H2xQ")
 _DEVICE = struct.Struct("=II")
 _STATX_MNT_ID = 0x1000  # since Linux 5.8
 _MASK_AND_MOUNT = struct.Struct("=I140xQ")
-_TIME_ERROR = 5  # sys/timex.h: the clock is not synchronized
-_TIMEX_BYTES = 512  # struct timex has 208 on 64-bit machines
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def is_clock_synchronized() -> bool | None:
-    """Whether the kernel takes its clock for synchronized (:manpage:`adjtimex(2)`); ``None`` if it does not say."""
-    state = _libc.adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))  # zeros: it changes nothing
-    return None if state < 0 else state != _TIME_ERROR
 
 
 def has_same_files(one: int, other: int) -> bool:

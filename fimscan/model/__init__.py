@@ -52,7 +52,8 @@ from fimscan.model.audit import (
     Role,
 )
 from fimscan.model.changes import Breach, Change, ChangeKind, Window
-from fimscan.model.checks import Check, CheckSeverity, worst
+from fimscan.model.checks import Check, CheckSeverity, SignerState, worst
+from fimscan.model.clock import ClockLook
 from fimscan.model.controls import ControlFailure, ControlKind, ControlReport, Symptom
 from fimscan.model.files import (
     KIND_OF_TYPE,
@@ -140,6 +141,7 @@ __all__ = [
     "Check",
     "CheckSeverity",
     "Checkpoint",
+    "ClockLook",
     "ContentUsage",
     "Continuity",
     "ControlFailure",
@@ -214,6 +216,7 @@ __all__ = [
     "SelftestStep",
     "SettingChange",
     "Severity",
+    "SignerState",
     "Standing",
     "Status",
     "StepResult",

@@ -54,7 +54,7 @@ class AcceptanceRecord:
 
     ``act`` numbers what was decided at once; ``None`` if stored before there were numbers. ``is_own`` is set if the
     reviewer was among the named processes' users. An event of status ``pending`` takes back the act ``undoes``;
-    ``is_undone`` is set if such an event names this one's act.
+    ``is_undone`` is set if such an event names this one's act. ``number`` is that of the event, 0 if it is not loaded.
     """
 
     path: bytes | None
@@ -66,6 +66,7 @@ class AcceptanceRecord:
     undoes: int | None = None
     plan: int | None = None
     is_undone: bool = False
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

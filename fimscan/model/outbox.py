@@ -33,7 +33,7 @@ class NewMessage:
     """A message to one output. ``id`` stays the same however often it is sent; ``body`` is its document as JSON.
 
     ``urgent``: somebody has to look at it. Messages that are not urgent are given up first. ``scan`` is the newest scan
-    that it is about.
+    that it is about, ``changes`` are the numbers of the changes.
     """
 
     id: str
@@ -41,11 +41,14 @@ class NewMessage:
     scan: int | None
     urgent: bool
     body: bytes
+    changes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxMessage:
     """A stored message. ``answer`` is the receiver's answer, or why the last attempt failed.
+
+    ``changes`` are the numbers of the changes that it is about; none of a message that an earlier version made.
 
     ``body`` is ``None`` if it was not loaded, or is no longer stored: the message was delivered or given up.
     """
@@ -63,6 +66,7 @@ class OutboxMessage:
     tried_ns: int | None = None
     done_ns: int | None = None
     answer: str = ""
+    changes: tuple[range, ...] = ()
     body: bytes | None = None
 
 

@@ -85,17 +85,22 @@ class Found:
 
 def messages(found: Found, wanted: Wanted, make_id: Callable[..., str]) -> list[NewMessage]:
     """The messages to one output; ``make_id`` makes an id of parts, the same one for the same parts."""
-    made = [document for document in _documents(found, wanted) if document is not None]
+    made = [(document, rows) for document, rows in _documents(found, wanted) if document is not None]
     if not made and wanted.all_is_well and found.is_complete:
-        made = [_all_is_well(found)]
+        made = [(_all_is_well(found), ())]
     scan = found.diff.end
     result = []
-    for number, document in enumerate(made):
+    for number, (document, rows) in enumerate(made):
         document["id"] = make_id(scan.entry, wanted.output, number)
         kind = MessageKind(document["kind"])
         urgent = bool(document["summary"]["look"]) or kind in (MessageKind.PROBLEMS, MessageKind.BASELINE)
         urgent = urgent or bool(document["unreadable"] or document["problems"])
-        result.append(NewMessage(id=document["id"], kind=kind, scan=scan.id, urgent=urgent, body=packed(document)))
+        changes = tuple(row.finding.change.id for row in rows)
+        result.append(
+            NewMessage(
+                id=document["id"], kind=kind, scan=scan.id, urgent=urgent, body=packed(document), changes=changes
+            )
+        )
     return result
 
 
@@ -175,17 +180,18 @@ def add_problem_lines(document: dict[str, Any], lines: Sequence[str]) -> None:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def _documents(found: Found, wanted: Wanted) -> Iterator[dict[str, Any] | None]:
+def _documents(found: Found, wanted: Wanted) -> Iterator[tuple[dict[str, Any] | None, Sequence[RankedRow]]]:
+    """Yield documents with all the rows that they are about, also those that they do not list."""
     chosen = list(_chosen_sets(found.grouping, wanted))
     if found.is_first:
-        yield _baseline(found)
+        yield _baseline(found), ()
     if wanted.per_set:
         for item in chosen:
-            yield _of_sets(found, [item], wanted, alone=True)
+            yield _of_sets(found, [item], wanted, alone=True), item.rows
         if wanted.problems:
-            yield _of_problems(found)
+            yield _of_problems(found), ()
     else:
-        yield _of_sets(found, chosen, wanted, alone=False)
+        yield _of_sets(found, chosen, wanted, alone=False), [row for item in chosen for row in item.rows]
 
 
 def _all_is_well(found: Found) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from fimscan import compare
 from fimscan.config import Config
+from fimscan.linux.clock import look_at_clock
 from fimscan.linux.filesystems import Devices
 from fimscan.model import Approval, Diff, Finding, InEffect, Scan, UnmodifiedOpen, Unreadable, UnreadableReason, Unseen
 from fimscan.pipeline.audit.attribution import Attributor
@@ -32,6 +33,7 @@ from fimscan.pipeline.texts import with_facts
 from fimscan.scan.scanner import Progress
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import audit as audit_store
+from fimscan.store import clock as clock_store
 from fimscan.store import devices as device_store
 from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
@@ -120,9 +122,11 @@ def _previous_scan(database: Database) -> Scan | None:
 
 def _begin(database: Database, plan: ScanPlan, previous: Scan | None, trigger: str) -> _Run:
     """Record the scan's begin and the files' holders; load when each path was last read."""
+    clock = look_at_clock()  # before the transaction: a time service may take seconds to answer
     started_ns = time.time_ns()
     with database.begin() as session:
         scan_id = scan_entry.begin(session, plan.config, trigger=trigger, started_ns=started_ns)
+        clock_store.add(session, scan_id, clock)
         known = device_store.devices_at(session, previous.id) if previous is not None else Devices()
         survey = Survey.of(session, known, plan.roots)
         held, found = record_holders(session, scan_id, survey)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 from collections.abc import Iterator
 from typing import TextIO
@@ -143,7 +144,11 @@ def _disposition(item: Disposition) -> _Cells:
 
 
 def _path(column: str, path: bytes | None) -> _Cells:
-    return {column: _text(path), f"{column}_b64": b64_or_none(path)}
+    text = _text(path)
+    exact = b64_or_none(path)
+    if path is not None and exact is None and text is not None and cell_text(text) != text:
+        exact = base64.b64encode(path).decode("ascii")
+    return {column: text, f"{column}_b64": exact}
 
 
 def _text(value: bytes | str | None) -> str | None:

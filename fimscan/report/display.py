@@ -8,6 +8,7 @@ changes as little as possible.
 from __future__ import annotations
 
 import base64
+import re
 import shlex
 import stat
 from datetime import UTC, datetime, timedelta
@@ -68,13 +69,17 @@ def _escaped(code: int) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
-# A spreadsheet takes a cell that begins with one of these for a formula, or for the blanks in front of one.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# What a spreadsheet takes for a formula, also in fullwidth form: at the beginning of a cell, or after a character that
+# may separate cells (";" where the comma is for decimals). Blanks and quotation marks in front do not help.
+_FORMULA = re.compile(r"""(^|[;\t\r\n])(?=[\s"]*[=+\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\r\n])""")
 
 
 def cell_text(text: str) -> str:
-    """A CSV cell, with a leading apostrophe if a spreadsheet would treat it as a formula (CSV injection)."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    """A CSV cell, with an apostrophe wherever a spreadsheet would begin to read a formula (CSV injection)."""
+    first = text[:1]
+    if (first.isalnum() or first == "/") and ";" not in text and text.isprintable():
+        return text  # nearly all of them; evidence has millions
+    return _FORMULA.sub(r"\1'", text)
 
 
 def json_text(value: bytes | str) -> str:

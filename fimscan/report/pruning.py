@@ -31,6 +31,7 @@ _WORDS = {
     "holder": ("holder of a file", "holders of files"),
     "unmodified_open": ("open without a change", "opens without a change"),
     "in_effect": ("list of running programs", "lists of running programs"),
+    "clock_look": ("look at the clock", "looks at the clock"),
     "devices": ("list of file systems", "lists of file systems"),
     "configuration": ("configuration", "configurations"),
 }

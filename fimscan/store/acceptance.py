@@ -141,6 +141,12 @@ def records_of(session: Session, paths: Iterable[bytes]) -> list[AcceptanceRecor
     return _records(session, session.execute(query).all())
 
 
+def records_since(session: Session, time_ns: int) -> list[AcceptanceRecord]:
+    """All events since a time, oldest first."""
+    query = select(_table).where(_mine(session), _table.c.accepted_ns >= time_ns).order_by(_table.c.id)
+    return _records(session, session.execute(query).all())
+
+
 def records_of_act(session: Session, act: int) -> list[AcceptanceRecord]:
     """The events of one act, in order."""
     query = select(_table).where(_mine(session), _table.c.act == act).order_by(_table.c.id)
@@ -318,6 +324,7 @@ def _records(session: Session, rows: Iterable[Row[Any]]) -> list[AcceptanceRecor
             undoes=row.undoes,
             plan=row.plan_id,
             is_undone=row.act in undone,
+            number=row.id,
         )
         for row in rows
     ]

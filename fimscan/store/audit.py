@@ -6,7 +6,7 @@ Rows and read position are written in one transaction, so each record is read ex
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from fimscan.audit import LogCursor
 from fimscan.model import AuditNotice, AuditObservation, DamagedLine, EventId, NoticeKind
 from fimscan.store import codec, journal, schema
 from fimscan.store.inserting import add_new
+from fimscan.store.queries import STREAMED
 from fimscan.store.registry import Subject
 from fimscan.store.row_digests import of_row
 from fimscan.store.session import Session
@@ -47,6 +48,15 @@ def notices(session: Session, start_ns: int, end_ns: int) -> list[AuditNotice]:
     table = schema.notice
     query = select(table).where(table.c.host_id == session.host_id, table.c.time_ns.between(start_ns, end_ns))
     return [_notice(row) for row in session.execute(query)]
+
+
+def notices_of(session: Session, kinds: Iterable[NoticeKind], start_ns: int, end_ns: int) -> Iterator[AuditNotice]:
+    """The notices of some kinds in a stretch of time, oldest first, streamed."""
+    table = schema.notice
+    mine = (table.c.host_id == session.host_id) & table.c.kind.in_([kind.value for kind in kinds])
+    query = select(table).where(mine, table.c.time_ns >= start_ns, table.c.time_ns < end_ns)
+    for row in session.execute(query.order_by(table.c.time_ns, table.c.serial), execution_options=STREAMED):
+        yield _notice(row)
 
 
 def user_mounts(session: Session, before_ns: int) -> list[AuditNotice]:

@@ -227,6 +227,15 @@ def dump_attribution(attribution: Attribution) -> str:
     )
 
 
+# As _actor writes it. Quotation marks in JSON strings are escaped, so no string has a part that looks like this.
+_COMMAND_LINE = re.compile(r',"cmdline":\{"argv":\[(?:"(?:[^"\\]|\\.)*",?)*\]\}')
+
+
+def without_command_lines(text: str) -> str:
+    """JSON text of actors or of an attribution without the command lines, which may have passwords."""
+    return _COMMAND_LINE.sub("", text) if '"cmdline":' in text else text
+
+
 def programs_in(text: str) -> frozenset[bytes]:
     """The programs of the processes that an attribution names, without the mark of removed ones."""
     actors = json.loads(text).get("actors", ())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -124,6 +124,13 @@ def reasoning_of(session: Session, changes: Iterable[int]) -> dict[int, Reasonin
         for some in files.chunks(sorted(set(changes)))
         for number, text in session.execute(select(table.c.id, table.c.attribution).where(table.c.id.in_(some)))
     }
+
+
+def numbers_between(session: Session, first: int, last: int) -> Iterator[int]:
+    """The numbers of the changes of scans ``first`` <= s <= ``last``."""
+    table = schema.change
+    mine = (table.c.host_id == session.host_id) & table.c.scan_id.between(first, last)
+    yield from session.execute(select(table.c.id).where(mine), execution_options=STREAMED).scalars()
 
 
 def has_any_between(session: Session, start: int, end: int) -> bool:

@@ -109,6 +109,19 @@ def former_names(session: Session) -> list[tuple[str, int]]:
     return found
 
 
+def record_of(session: Session) -> tuple[str, str | None]:
+    """(the name that both chains digest, the id that the records are kept by; ``None`` without one)."""
+    name, identity = session.execute(select(_host.c.name, _host.c.identity).where(_host.c.id == session.host_id)).one()
+    return name, identity
+
+
+def events(session: Session, start_ns: int, end_ns: int) -> list[HostEvent]:
+    """What changed of the host's names and id in a stretch of time, oldest first; not inventories."""
+    mine = (_event.c.host_id == session.host_id) & (_event.c.kind != HostEventKind.INSTALLED.value)
+    query = select(_event).where(mine, _event.c.time_ns >= start_ns, _event.c.time_ns < end_ns)
+    return [_loaded(row) for row in session.execute(query.order_by(_event.c.id))]
+
+
 def untold(session: Session) -> tuple[list[HostEvent], list[int]]:
     """Renamings and take-overs that no scan has reported: (the events, their numbers)."""
     query = select(_event).where(_event.c.host_id == session.host_id, ~_event.c.told, _event.c.kind.in_(_REPORTED))

@@ -15,7 +15,7 @@ from fimscan.store import files, journal, outbox, row_digests, schema
 from fimscan.store import scans as scan_store
 from fimscan.store.ledger import StateDigest, replay
 from fimscan.store.queries import STREAMED
-from fimscan.store.registry import Subject, WithScan
+from fimscan.store.registry import SHOWN, Shown, Subject, WithScan
 from fimscan.store.replay import Replay
 from fimscan.store.row_digests import Item
 from fimscan.store.session import Session
@@ -103,16 +103,30 @@ def complete_state(session: Session, scan: Scan) -> Iterator[str]:
 
 
 def covered_rows(session: Session, newest: dict[tuple[Subject, int], bytes]) -> Iterator[str]:
-    """Check that the tables have exactly the rows that the journal covers, unaltered; noted rows are not included."""
+    """Check that the tables have exactly the rows that the journal covers, unaltered; noted rows are not included.
+
+    What evidence shows of a row is reported only if the row itself is not.
+    """
     missing = dict(newest)
+    reported: set[tuple[Subject, int]] = set()
     for item in chain.from_iterable(row_digests.of_all(session)):
         known = missing.pop((item.subject, item.id), None)
+        if known == item.digest or _of_row(item.subject, item.id) in reported:
+            continue
+        if item.subject in SHOWN:
+            reported.add((item.subject, item.id))
         if known is None:
             yield f"{_label(session, item)} is not in the journal: another program added it"
-        elif known != item.digest:
+        else:
             yield f"{_label(session, item)} was altered"
     for subject, number in missing:
-        yield f"{_named(subject, number)} is missing"
+        if _of_row(subject, number) not in missing:
+            yield f"{_named(subject, number)} is missing"
+
+
+def _of_row(subject: Subject, number: int) -> tuple[Subject, int] | None:
+    """The row that an item says what evidence shows of; ``None`` for other items."""
+    return (Subject(subject.rows.of), number) if isinstance(subject.rows, Shown) else None
 
 
 def single_rows(session: Session, written: Set[Item]) -> Iterator[str]:

@@ -88,6 +88,15 @@ class Entry:
         """Whether its digest matches its contents."""
         return self.entry == entry(self.previous, self.summary, hashlib.sha256(self.items).hexdigest())
 
+    def codes(self) -> Iterator[tuple[int, int, bytes]]:
+        """Yield its items as they are stored: code of the subject, number, digest; without :attr:`rest`."""
+        yield from _ITEM.iter_unpack(self.items[: len(self.items) - len(self.rest)])
+
+    @property
+    def rest(self) -> bytes:
+        """What is left of the items of a damaged entry after the last whole one."""
+        return self.items[len(self.items) // _ITEM.size * _ITEM.size :]
+
     def unpacked(self) -> Iterator[Item]:
         """Yield its items; raises ``ValueError`` or ``struct.error`` if they are malformed."""
         for subject, number, digest in _ITEM.iter_unpack(self.items):
@@ -274,5 +283,12 @@ def adopt_rows(session: Session) -> None:
     Call it once only: a second call would cancel all these items.
     """
     rows = row_digests.of_rows(session)
+    while some := list(islice(rows, _MOST_ADOPTED)):
+        record(session, Cause.UPGRADE, some)
+
+
+def adopt_shown(session: Session) -> None:
+    """Take in what evidence shows of the present rows, which the journal covers since a later version."""
+    rows = row_digests.of_shown(session)
     while some := list(islice(rows, _MOST_ADOPTED)):
         record(session, Cause.UPGRADE, some)

@@ -43,3 +43,5 @@ def upgrade(engine: Engine) -> None:
                 journal.adopt(session)
             if "journal_open" not in had:
                 journal.adopt_rows(session)
+            if "journal" in had and "clock_look" not in had:
+                journal.adopt_shown(session)

@@ -198,6 +198,28 @@ def listing(session: Session, limit: int, *states: MessageState) -> list[OutboxM
     return _load(session, which, limit=limit, newest=True)
 
 
+def between(session: Session, start_ns: int, end_ns: int, scans: tuple[int, int]) -> Iterator[OutboxMessage]:
+    """The messages that were made in a stretch of time, or are about scans from the first to the last one.
+
+    Without bodies, oldest first, streamed.
+    """
+    columns = [column for column in _table.c if column.name != "body"]
+    query = select(*columns).where(_mine(session), _within(start_ns, end_ns, scans)).order_by(_table.c.id)
+    for row in session.execute(query, execution_options=STREAMED):
+        yield _message(row, body=None)
+
+
+def numbers_between(session: Session, start_ns: int, end_ns: int, scans: tuple[int, int]) -> Iterator[int]:
+    """The numbers of the messages of :func:`between`."""
+    query = select(_table.c.id).where(_mine(session), _within(start_ns, end_ns, scans))
+    yield from session.execute(query, execution_options=STREAMED).scalars()
+
+
+def _within(start_ns: int, end_ns: int, scans: tuple[int, int]) -> ColumnElement[bool]:
+    made = (_table.c.made_ns >= start_ns) & (_table.c.made_ns < end_ns)
+    return made | _table.c.scan_id.between(*scans)
+
+
 def since_scan(session: Session, output: str, scan: int) -> list[OutboxMessage]:
     """The messages to an output that are about a scan or a later one, with their bodies."""
     return _load(session, (_table.c.output == output) & (_table.c.scan_id >= scan), bodies=True)
@@ -244,7 +266,25 @@ def _values(output: str, message: NewMessage, state: MessageState, now_ns: int) 
         "tried_ns": None,
         "done_ns": None,
         "answer": "",
+        "changes": _ranges_text(message.changes) or None,
     }
+
+
+def _ranges_text(numbers: Iterable[int]) -> str:
+    """Numbers as ``3-17,20``: a wave of a hundred thousand changes takes little room."""
+    found: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if found and found[-1][1] == number - 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
+
+
+def _ranges(text: str | None) -> tuple[range, ...]:
+    """The inverse of :func:`_ranges_text`."""
+    parts = (part.partition("-") for part in (text or "").split(",") if part)
+    return tuple(range(int(first), int(last or first) + 1) for first, _, last in parts)
 
 
 def _insert(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -312,6 +352,7 @@ def _message(row: Row[Any], *, body: bytes | None) -> OutboxMessage:
         tried_ns=row.tried_ns,
         done_ns=row.done_ns,
         answer=row.answer,
+        changes=_ranges(row.changes),
         body=_unpacked(body) if body else None,
     )
 

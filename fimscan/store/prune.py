@@ -30,7 +30,7 @@ from fimscan.store import scans as scan_store
 from fimscan.store.interrupts import check_interrupt
 from fimscan.store.ledger import GENESIS
 from fimscan.store.queries import STREAMED
-from fimscan.store.registry import Noted, Subject, WithScan
+from fimscan.store.registry import SHOWN, Noted, Subject, WithScan
 from fimscan.store.replay import Covered
 from fimscan.store.row_digests import Item
 from fimscan.store.session import Session
@@ -192,7 +192,8 @@ class Pruner:
         self._remove_with_scan(Subject.OPENED, opened, mine(opened.c.scan_id, last))
         if until is None:
             return []
-        for subject, table in ((Subject.HOLDERS, schema.holder), (Subject.UNREADABLE, schema.unreadable)):
+        for subject in (Subject.HOLDERS, Subject.UNREADABLE, Subject.CLOCK):
+            table = subject.rows.table
             old = mine(table.c.scan_id, until.id) & table.c.scan_id.not_in(list(chosen.needed))
             self._remove_with_scan(subject, table, old)
         self._prune_devices(until.id, chosen.needed)
@@ -344,6 +345,8 @@ class Pruner:
         for some in files.chunks(sorted(numbers)):
             self._session.execute(table.delete().where(table.c.id.in_(some)))
         self._forget(subject, numbers)
+        if subject in SHOWN:
+            self._forget(SHOWN[subject], numbers)
         self.removed[table.name] += len(numbers)
 
     def _forget(self, subject: Subject, numbers: Iterable[int], *, must_be_known: bool = True) -> None:

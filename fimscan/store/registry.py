@@ -54,6 +54,17 @@ class Numbered(Rows):
 
 
 @dataclass(frozen=True)
+class Shown(Rows):
+    """What evidence shows of :class:`Numbered` rows (``of``, their code): these ``columns``, without command lines.
+
+    So others can check what they are shown, without what they are not shown. Its items are made with those of the row.
+    """
+
+    of: int
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class AuditBlocks(Rows):
     """As :class:`Numbered`; the digest of a block also covers the accesses in it."""
 
@@ -274,7 +285,7 @@ class Subject(IntEnum):
         "id",
         key=("id",),
         others=("message", "output", "kind", "scan_id", "state", "made_ns", "digest"),
-        later=("done_ns",),
+        later=("done_ns", "changes"),
     )
     SELFTEST = Numbered(
         29,
@@ -293,3 +304,27 @@ class Subject(IntEnum):
             *("state_digest", "journal", "previous", "entry", "checkpoint"),
         ),
     )
+    CLOCK = WithScan(31, "the look at the clock at scan {}", schema.clock_look, "scan_id", ("scan_id", "detail"))
+    ANSWER = Shown(
+        32,
+        "what evidence shows of change {}",
+        schema.change,
+        "id",
+        of=7,
+        columns=(
+            *("id", "scan_id", "kind", "path", "moved_from", "changed", "after_ns", "before_ns"),
+            *("verdict", "attribution", "breach"),
+        ),
+    )
+    CAUSE = Shown(
+        33,
+        "what evidence shows of control failure {}",
+        schema.control_failure,
+        "id",
+        of=27,
+        columns=("id", "kind", "subject", "start_ns", "detected_ns", "cause", "actor", "end_ns", "remedy"),
+    )
+
+
+SHOWN = {Subject(rows.of): subject for subject in Subject if isinstance(rows := subject.rows, Shown)}
+"""Subjects of rows -> the subjects of what evidence shows of them."""

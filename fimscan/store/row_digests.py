@@ -5,7 +5,8 @@ is its length, a colon, the bytes and a comma (a netstring). An unknown value is
 
 - Rows that are written once with a scan (its file versions, unreadable files ...) have one digest for the whole scan:
   SHA-256 over the encoded rows, in order.
-- Changes, acceptances and blocks of audit records have one digest each; the newest counts.
+- Changes, acceptances and blocks of audit records have one digest each; the newest counts. Rows of which evidence
+  shows less than all have a second one, over what it shows.
 - A noted row has an item when it is written, and the same item again when it is removed. An update removes the old row
   and writes the new one. If another program alters a row, its original is never removed, so this stays visible.
 
@@ -20,13 +21,13 @@ from itertools import chain, count, groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Row, Select, select
 
 from fimscan.model import ScanStatus
-from fimscan.store import schema
+from fimscan.store import codec, schema
 from fimscan.store.ledger import load_checkpoint
 from fimscan.store.queries import STREAMED, plain, plain_rows
-from fimscan.store.registry import AuditBlocks, KeptScans, Noted, Numbered, Subject, WithScan
+from fimscan.store.registry import SHOWN, AuditBlocks, KeptScans, Noted, Numbered, Shown, Subject, WithScan
 from fimscan.store.session import Session
 
 _AT_ONCE = 1000
@@ -172,10 +173,41 @@ def of_numbered(session: Session, subject: Subject, *which: ColumnElement[bool])
     columns = rows.table.c
     names = (*rows.columns, *rows.later)
     query = select(*(columns[name] for name in names)).where(columns.host_id == session.host_id, *which)
-    many = len(rows.columns)
-    for row in session.execute(query.order_by(columns.id), execution_options=STREAMED):
+    many, shown = len(rows.columns), SHOWN.get(subject)
+    found = session.execute(query.order_by(columns.id), execution_options=STREAMED)
+    if shown is not None:
+        yield from _with_shown(subject, shown, names, found)
+        return
+    for row in found:
         is_old = all(value is None for value in row[many:])
         yield Item(subject, row.id, digest_of(row[:many] if is_old else row))
+
+
+def _with_shown(subject: Subject, shown: Subject, names: Sequence[str], found: Iterable[Row[Any]]) -> Iterator[Item]:
+    """Yield the item of each row, and that of what evidence shows of it; each value is encoded once."""
+    assert isinstance(shown.rows, Shown) and isinstance(subject.rows, Numbered) and not subject.rows.later
+    number = names.index(shown.rows.number)
+    places = [names.index(name) for name in shown.rows.columns]
+    for row in found:
+        parts = [_encoded(value) for value in row]
+        yield Item(subject, row[number], hashlib.sha256(b"".join(parts)).digest())
+        for place in places:
+            if b'"cmdline":' in parts[place] and isinstance(row[place], str):
+                parts[place] = _encoded(codec.without_command_lines(row[place]))
+        yield Item(shown, row[number], hashlib.sha256(b"".join([parts[place] for place in places])).digest())
+
+
+def shown_values(subject: Subject, row: Mapping[str, Any]) -> list[Any]:
+    """What evidence shows of a row, in the order of its digest."""
+    assert isinstance(subject.rows, Shown)
+    values = (row[name] for name in subject.rows.columns)
+    return [codec.without_command_lines(value) if isinstance(value, str) else value for value in values]
+
+
+def of_shown(session: Session) -> Iterator[Item]:
+    """Yield the items of what evidence shows, of all present rows."""
+    for subject in SHOWN:
+        yield from (item for item in of_numbered(session, subject) if item.subject is not subject)
 
 
 def of_kept_scans(session: Session, until: int | None = None) -> Iterator[Item]:
@@ -193,8 +225,13 @@ def of_row(subject: Subject, row: Mapping[str, Any]) -> Item:
     """Compute the item of a noted row from its Python values, when it is written or removed."""
     rows = subject.rows
     assert isinstance(rows, Noted)
+    return Item(subject, row[rows.number], digest_of(noted_values(rows, row)))
+
+
+def noted_values(rows: Noted, row: Mapping[str, Any]) -> list[Any]:
+    """The values of a noted row, in the order of its digest."""
     names = (*rows.key, *rows.others, *(name for name in rows.later if row[name] is not None))
-    return Item(subject, row[rows.number], digest_of([row[name] for name in names]))
+    return [row[name] for name in names]
 
 
 def of_rows(session: Session) -> Iterator[Item]:

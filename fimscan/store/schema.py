@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0020"
+SCHEMA_REVISION = "0021"
 
 metadata = MetaData(
     naming_convention={
@@ -365,6 +365,14 @@ in_effect = Table(
     Column("detail", Text, nullable=False),
 )
 
+# Whether the clock was synchronized when a scan began, and by what (ClockLook as JSON).
+clock_look = Table(
+    "clock_look",
+    metadata,
+    Column("scan_id", ForeignKey("scan.id"), primary_key=True),
+    Column("detail", Text, nullable=False),
+)
+
 # Dispositions, which are only ever added: about everything as of a scan (path null), or about one path's state as of a
 # scan. The latest one of a path counts. An approved one (also: status null) is an acceptance.
 acceptance = Table(
@@ -445,7 +453,8 @@ selftest = Table(
 
 # Messages to receivers (fimscan.store.outbox). ``message`` is the id that receivers see. ``body`` is compressed JSON,
 # and empty once a message was delivered or given up; ``digest`` is its SHA-256 and stays. ``answer`` is what the
-# receiver answered, or why the last attempt failed.
+# receiver answered, or why the last attempt failed. ``changes`` are the numbers of the changes that it is about
+# ("3-17,20"); null if it is about none, or was made by an earlier version.
 outbox = Table(
     "outbox",
     metadata,
@@ -465,6 +474,7 @@ outbox = Table(
     Column("tried_ns", BigInteger),
     Column("done_ns", BigInteger),
     Column("answer", Text, nullable=False),
+    Column("changes", Text),
     UniqueConstraint("host_id", "output", "message"),
     Index("ix_outbox_state", "host_id", "state"),
     sqlite_autoincrement=True,

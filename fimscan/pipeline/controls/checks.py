@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 from fimscan.config import Config
-from fimscan.linux.calls import is_clock_synchronized
+from fimscan.linux.clock import is_clock_synchronized
 from fimscan.model import Check, ControlFailure, ControlKind
 from fimscan.pipeline.audit.reading import AuditSource
 from fimscan.pipeline.controls import evaluate, observe

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fimscan import attribution
 from fimscan.config import Config
@@ -29,13 +29,21 @@ def continuity_of(database: Database, diff: Diff, config: Config | None) -> Cont
         )
         if config is None:
             return Continuity(scans=scans)
-        roots = tuple(os.fsencode(watch.path) for watch in config.watch)
-        logs = AuditSource(logs=config.audit.logs, socket=config.audit.socket or None).paths
         window = Window(after_ns=diff.start.started_ns, before_ns=diff.end.finished_ns or diff.end.started_ns)
-        return Continuity(scans=scans, gaps=_gaps(session, roots, window, logs))
+        gaps = (gap for _, gap in audit_gaps(session, config, window))
+        return Continuity(scans=scans, gaps=tuple(dict.fromkeys(gaps)))
 
 
-def _gaps(session: Session, roots: Sequence[bytes], window: Window, logs: Sequence[bytes]) -> tuple[Gap, ...]:
+def audit_gaps(session: Session, config: Config, window: Window) -> list[tuple[bytes, Gap]]:
+    """When audit is known to have missed events, for each watched path."""
+    roots = tuple(os.fsencode(watch.path) for watch in config.watch)
+    logs = AuditSource(logs=config.audit.logs, socket=config.audit.socket or None).paths
+    return list(_gaps(session, roots, window, logs))
+
+
+def _gaps(
+    session: Session, roots: Sequence[bytes], window: Window, logs: Sequence[bytes]
+) -> Iterator[tuple[bytes, Gap]]:
     seen = audit_store.observations(session, window.after_ns, window.before_ns)
     times = [observation.time_ns for observation in seen]
     # The time between two observations is judged by all notices in it, also by those before the window.
@@ -44,4 +52,4 @@ def _gaps(session: Session, roots: Sequence[bytes], window: Window, logs: Sequen
     extents = [audit_store.extents(session, log) for log in logs]
     coverage = attribution.CoverageMap(seen, notices, extents)
     need = attribution.Need()
-    return tuple(dict.fromkeys(gap for root in roots for gap in coverage.over(root, window, need).gaps))
+    return ((root, gap) for root in roots for gap in coverage.over(root, window, need).gaps)

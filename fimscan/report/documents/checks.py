@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
-from fimscan.model import Check, worst
+from fimscan.model import Check, SignerState, worst
 from fimscan.report.display import json_text
 
 
@@ -30,11 +30,47 @@ def checks_document(checks: Sequence[Check]) -> dict[str, Any]:
     }
 
 
-def verify_document(checks: Sequence[Check], *, fingerprint: str) -> dict[str, Any]:
-    """The ``fimscan.verify/1`` document; ``fingerprint`` is the signer's, empty where there is none."""
+_RESULTS = {
+    None: "intact",
+    # Never simply "ok": anybody can sign with a key of their own.
+    SignerState.UNCHECKED: "intact, signer not checked",
+    SignerState.EXPECTED: "intact, signed by the expected key",
+    SignerState.LINKED: "intact, signed by an earlier or later key of the expected signer",
+    SignerState.OTHER: "failed",
+}
+
+
+def verify_result(checks: Sequence[Check], signer: SignerState | None) -> str:
+    """The result in words; ``signer`` is ``None`` where nothing is signed."""
+    return _RESULTS[signer] if all(check.ok for check in checks) else "failed"
+
+
+def verify_document(
+    checks: Sequence[Check],
+    *,
+    fingerprint: str,
+    signer: SignerState | None = None,
+    unmade: Set[str] = frozenset(),
+) -> dict[str, Any]:
+    """The ``fimscan.verify/1`` document; ``fingerprint`` is the signer's, empty where there is none.
+
+    ``unmade`` names checks that could not be made: these are neither ok nor failed. Without a check of the signer, nor
+    is the whole.
+    """
+    failed = any(not check.ok for check in checks)
+    unknown = signer is SignerState.UNCHECKED and not failed
     return {
         "schema": "fimscan.verify/1",
-        "ok": all(check.ok for check in checks),
+        "ok": None if unknown else not failed,
+        "result": verify_result(checks, signer),
+        "signer": None if signer is None else signer.value,
         "fingerprint": fingerprint or None,
-        "checks": [{"check": check.name, "ok": check.ok, "detail": json_text(check.detail)} for check in checks],
+        "checks": [
+            {
+                "check": check.name,
+                "ok": None if check.ok and check.name in unmade else check.ok,
+                "detail": json_text(check.detail),
+            }
+            for check in checks
+        ],
     }

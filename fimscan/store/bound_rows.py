@@ -1,0 +1,80 @@
+"""The rows that evidence shows, with exactly the values that the journal digests."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import select
+
+from fimscan.store import files
+from fimscan.store.registry import Noted, Numbered, Shown, Subject, WithScan
+from fimscan.store.row_digests import noted_values, shown_values
+from fimscan.store.session import Session
+
+
+def _columns(subject: Subject) -> tuple[str, ...]:
+    rows = subject.rows
+    match rows:
+        case Numbered():
+            return (*rows.columns, *rows.later)
+        case Noted():
+            return (*rows.key, *rows.others, *rows.later)
+        case Shown() | WithScan():
+            return rows.columns
+    raise AssertionError(subject)
+
+
+SUBJECTS: Mapping[Subject, tuple[str, tuple[str, ...]]] = {
+    subject: (name, _columns(subject))
+    for subject, name in (
+        (Subject.ACCEPTANCE, "decision"),
+        (Subject.PLAN, "plan"),
+        (Subject.MISSED_RUN, "missed runs"),
+        (Subject.OUTBOX, "message"),
+        (Subject.SELFTEST, "selftest"),
+        (Subject.CLOCK, "look at the clock"),
+        (Subject.ANSWER, "change"),
+        (Subject.CAUSE, "control failure"),
+    )
+}
+"""What evidence shows -> its name for people, and the columns of the digest."""
+
+
+class BoundRow(NamedTuple):
+    """One row: its subject, its number, and its values in the order of the digest."""
+
+    subject: Subject
+    number: int
+    values: list[Any]
+
+
+def bound_rows(session: Session, wanted: Mapping[Subject, Collection[int]]) -> Iterator[BoundRow]:
+    """Yield those of the wanted rows that are stored."""
+    for subject, (_, columns) in SUBJECTS.items():
+        rows = subject.rows
+        table = rows.table
+        number = table.c[rows.number]
+        names = dict.fromkeys((rows.number, *columns))
+        for some in files.chunks(sorted(wanted.get(subject, ()))):
+            query = select(*(table.c[name] for name in names)).where(number.in_(some))
+            if "host_id" in table.c:
+                query = query.where(table.c.host_id == session.host_id)
+            for row in session.execute(query.order_by(number)):
+                values = _values(subject, row._asdict())
+                yield BoundRow(subject, getattr(row, rows.number), values)
+
+
+def _values(subject: Subject, row: Mapping[str, Any]) -> list[Any]:
+    rows = subject.rows
+    match rows:
+        case Shown():
+            return shown_values(subject, row)
+        case Noted():
+            return noted_values(rows, row)
+        case Numbered():
+            later = [row[name] for name in rows.later]
+            return [row[name] for name in rows.columns] + (later if any(v is not None for v in later) else [])
+        case WithScan():
+            return [row[name] for name in rows.columns]
+    raise AssertionError(subject)
