@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 _SIZE = 4096  # one block
 _MOST_TEXT = 1000
-_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 _remembered: dict[str, FailedScan] = {}
 
@@ -41,7 +41,7 @@ def noted(path: str) -> FailedScan | None:
     if (known := _remembered.get(path)) is not None:
         return known
     try:
-        descriptor = os.open(path, _FLAGS)
+        descriptor = os.open(path, os.O_RDONLY | _FLAGS)
     except OSError:
         return None
     with open(descriptor, "rb") as file:
@@ -74,7 +74,7 @@ def _has_space(path: str) -> bool:
 
 
 def _overwrite(path: str, content: bytes) -> None:
-    descriptor = os.open(path, _FLAGS | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(f"{path} is not a regular file")

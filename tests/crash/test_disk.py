@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -71,6 +72,11 @@ def test_a_full_disk_at_any_moment(cli: Cli, disk: Path) -> None:
     ground.check_changes()
 
 
+def controls_by_doctor(cli: Cli) -> list[dict[str, str]]:
+    found = json.loads(cli("doctor", "--format", "json").stdout)["checks"]
+    return [one for one in found if one["check"] == "controls"]
+
+
 def test_a_scan_that_a_full_disk_prevented_is_told_afterwards(cli: Cli, disk: Path) -> None:
     """Once, with start, end and cause: also if the disk was full between two scans only, as with cron."""
     cli.scan()
@@ -80,10 +86,12 @@ def test_a_scan_that_a_full_disk_prevented_is_told_afterwards(cli: Cli, disk: Pa
     failed_ns = time.time_ns()
     cli("scan", "--no-audit", code=24)
     (disk / "filler").unlink()
+    assert any("no space left" in one["detail"] for one in controls_by_doctor(cli))
     done = cli("scan", "--no-audit", "--strict", code=8)
     (line,) = [line for line in done.stdout.splitlines() if "Control failed" in line]
     assert "for a while (scan)" in line and "no space left" in line
     assert cli("scan", "--no-audit", "--strict", code=0).stdout == ""
+    assert [one["severity"] for one in controls_by_doctor(cli)] == ["ok"]
     database = Database(f"sqlite:///{disk}/fim.db", host=os.uname().nodename, create=False)
     with database.read() as session:
         (failure,) = [one for one in controls.between(session, 0, time.time_ns()) if one.kind is ControlKind.SCAN]

@@ -17,9 +17,10 @@ from fimscan.pipeline.controls import evaluate, observe
 from fimscan.pipeline.health.checks import critical, note, ok, warning
 from fimscan.pipeline.health.remedies import commented
 from fimscan.report.controls import failed_lines
-from fimscan.report.display import minute_text
+from fimscan.report.display import minute_text, show
 from fimscan.store import controls as control_store
 from fimscan.store.database import Database
+from fimscan.store.failed_scan import FailedScan, noted
 from fimscan.trust import trust_problem
 
 _SEVEN_DAYS_NS = 7 * 86400 * 10**9
@@ -40,14 +41,24 @@ def control_checks(config: Config, database: Database) -> Iterator[Check]:
     with database.read() as session:
         failed = control_store.still_open(session)
         recent = control_store.between(session, now_ns - _SEVEN_DAYS_NS, now_ns)
-    yield from _failed(failed)
+    yield from _failed(failed, _unstored(database))
     yield from _disks(config, database, failed, now_ns)
     yield from _clock([item for item in recent if item.kind is ControlKind.CLOCK])
     yield from _own_files(config)
 
 
-def _failed(failed: list[ControlFailure]) -> Iterator[Check]:
-    if not failed:
+def _unstored(database: Database) -> FailedScan | None:
+    """A scan that failed, and could not even be stored as a failed control."""
+    path = database.failed_scan_file
+    return None if path is None else noted(path)
+
+
+def _failed(failed: list[ControlFailure], unstored: FailedScan | None) -> Iterator[Check]:
+    if unstored is not None:
+        why = show(unstored.error.encode("utf-8", "surrogateescape"))
+        detail = f"no scan has finished since {minute_text(unstored.began_ns)}: {why}"
+        yield warning("controls", detail, _REMEDIES[ControlKind.SCAN])
+    elif not failed:
         yield ok("controls", "none was failed when they were evaluated last")
     for item in failed:
         (line,) = failed_lines([item])
