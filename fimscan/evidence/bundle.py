@@ -41,14 +41,17 @@ from fimscan.evidence.layout import (
     LEDGER,
     PUBLIC_KEY,
     README,
+    REPORT,
     ROWS,
     SCANS,
     SIGNATURE,
     SUMS,
     sums_text,
 )
+from fimscan.evidence.observed import Observer, observed
 from fimscan.evidence.readme import Facts, readme
 from fimscan.evidence.records import write_hosts, write_retention
+from fimscan.evidence.report import write_report
 from fimscan.evidence.response import write_alert_routes, write_alerts, write_dispositions
 from fimscan.evidence.sample import Sampler
 from fimscan.evidence.signing import Signer
@@ -171,6 +174,14 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
     sampler = None if data.sample is None else Sampler(data.sample)
     if sampler is not None:
         data = replace(data, changes=sampler.changes(data.changes), alerts=sampler.alerts(data.alerts))
+    seen = Observer()
+    data = replace(
+        data,
+        changes=seen.changes(data.changes),
+        alerts=seen.alerts(data.alerts),
+        logs=tuple(data.logs),
+        clocks=tuple(data.clocks),
+    )
     changes = write_changes(members.stage(CHANGES), members.stage(CHANGES_JSON), data.changes, data.host, period)
     rows = {FILES: files.files, CHANGES: changes}
     write_continuity(members.stage(CONTINUITY), data.host, stretches, max_gap_ns / NS_PER_HOUR)
@@ -182,6 +193,7 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
         members.stage(name).write(encode(text))
     for name, write in _writers(data).items():
         rows[name] = write(members.stage(name), data.host)
+    write_report(members.stage(REPORT), data, observed(data, stretches, seen), fingerprint)
     sampled = None if sampler is None else sampler.write(members.stage(SAMPLE.name), data.host, data.scans)
     if sampled is not None:
         rows[SAMPLE.name] = sampled.size

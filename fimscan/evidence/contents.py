@@ -33,6 +33,14 @@ class Entry:
 
 CONTENTS = (
     Entry(
+        name="01-report.html",
+        text=(
+            "for people: a page for each requirement with the exceptions, the file and line that show each, what was"
+            " observed, and what is not proved; NIST SP 800-53, CIS and STIG"
+        ),
+        shows=(Shows("11.5.2", "11.5.2.a", "an overview by requirement, with the exceptions"),),
+    ),
+    Entry(
         name="03-hosts.csv",
         text=(
             "the monitored host: its names and addresses, the id that its records are kept by, when monitoring began,"

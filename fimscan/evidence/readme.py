@@ -226,9 +226,9 @@ def _contents(facts: Facts) -> str:
 CONTENTS
 {"".join(lines)}
 NOT INCLUDED
-  This version of fimscan does not produce 01-report.html and .pdf. What
-  people did about control failures (10.7.3), and whether a person read an
-  alert, is not recorded.
+  This version of fimscan does not produce 01-report.pdf: print 01-report.html.
+  What people did about control failures (10.7.3), and whether a person read
+  an alert, is not recorded.
 """
 
 
