@@ -1,19 +1,26 @@
 """Build the evidence bundle of one host and one period, and put it in place atomically.
 
-Every member is staged first: the index and the README come first in the ZIP, but summarize the other members.
+Every member is staged first: the report, the index and the README come first in the ZIP, but summarize the others.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import secrets
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 
 from fimscan.errors import OutputError, UsageError
 from fimscan.evidence.archive import Output, Staged, write_archive
+from fimscan.evidence.assessment.document import report_of
+from fimscan.evidence.assessment.html import html_report
+from fimscan.evidence.assessment.mapping import frameworks
+from fimscan.evidence.assessment.observers import observe
+from fimscan.evidence.assessment.pdf import pdf_report
+from fimscan.evidence.assessment.scope import Scope, scope_of
 from fimscan.evidence.chains import write_journal, write_ledger, write_rows
 from fimscan.evidence.changes import write_changes
 from fimscan.evidence.contents import CONTENTS
@@ -39,6 +46,8 @@ from fimscan.evidence.layout import (
     LEDGER,
     PUBLIC_KEY,
     README,
+    REPORT,
+    REPORT_PDF,
     ROWS,
     SCANS,
     SIGNATURE,
@@ -139,6 +148,7 @@ class _Members(dict[str, Staged]):
 
 def _write(data: BundleInput, covered_to: int, key: SigningKey, members: _Members, out: Output) -> None:
     facts = _stage_evidence(data, covered_to, key.fingerprint, members)
+    _stage_report(scope_of(data, covered_to, facts.files), key.fingerprint, members)
     write_index(members.stage(INDEX), data.host, CONTENTS, members)
     members.stage(README).write(encode(readme(data, facts)))
     members.stage(PUBLIC_KEY).write(key.public_pem)
@@ -177,6 +187,21 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
         masked=configuration != data.config_json,
         empty=frozenset(name for name, count in rows.items() if not count),
     )
+
+
+def _stage_report(scope: Scope, fingerprint: str, members: _Members) -> None:
+    """Stage the report. It is made from the tables that are staged: it says what they say."""
+    observations = observe(lambda name: _rows(members[name]), scope)
+    report = report_of(scope, observations, frameworks(), fingerprint)
+    page = members.stage(REPORT)
+    for text in html_report(report):
+        page.write(encode(text))
+    members.stage(REPORT_PDF).write(pdf_report(report))
+
+
+def _rows(table: Staged) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file, numbered as a spreadsheet does. No cell has a line break, so each is one line."""
+    return enumerate(csv.DictReader(table.lines(), strict=True), 2)
 
 
 def _writers(data: BundleInput) -> Mapping[str, Callable[[Staged, str], int]]:

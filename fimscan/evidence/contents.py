@@ -31,7 +31,29 @@ class Entry:
     empty: str = ""
 
 
+_IN_THE_REPORT = tuple(
+    Shows(number, procedure, "the observations and exceptions of this requirement")
+    for number, procedure in (
+        *(("11.5.2", "11.5.2.a"), ("11.5.2", "11.5.2.b"), ("10.2.2", "10.2.2"), ("10.3.4", "10.3.4")),
+        *(("10.4", "10.4.1.1"), ("10.5.1", "10.5.1"), ("10.6", "10.6.1"), ("10.7.2", "10.7.2.b")),
+        *(("10.7.3", "10.7.3.b"), ("6.5.1", "6.5.1"), ("12.10.5", "12.10.5")),
+    )
+)
+
 CONTENTS = (
+    Entry(
+        name="01-report.html",
+        text=(
+            "the report for an assessor, to read first: for each requirement what is asked, the exceptions with file"
+            " and row, what was observed, and what is not proved. It says nothing that is not in the other files"
+        ),
+        shows=_IN_THE_REPORT,
+    ),
+    Entry(
+        name="01-report.pdf",
+        text="the same report on paper. Characters that its Latin fonts do not have are written \\uNNNN",
+        shows=_IN_THE_REPORT,
+    ),
     Entry(
         name="03-hosts.csv",
         text=(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 README = "00-README.txt"
+REPORT = "01-report.html"
+REPORT_PDF = "01-report.pdf"
 INDEX = "02-evidence-index.csv"
 FILES = "06-monitored-files.csv"
 SCANS = "07-scans.csv"

@@ -199,9 +199,8 @@ def _contents(facts: Facts) -> str:
 CONTENTS
 {"".join(lines)}
 NOT INCLUDED
-  This version of fimscan does not produce 01-report.html and .pdf. What
-  people did about control failures (10.7.3), and whether a person read an
-  alert, is not recorded.
+  What people did about control failures (10.7.3), and whether a person read
+  an alert, is not recorded.
 """
 
 

@@ -1,0 +1,33 @@
+"""``01-report.html``: the report as one page that loads nothing and runs nothing.
+
+It has no script. Its Content-Security-Policy allows nothing but its own style, by digest. All data is escaped by Jinja2
+after it was made printable.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined
+
+from fimscan.evidence.assessment.document import HOW_TO_READ, Report
+
+
+def html_report(report: Report) -> Iterator[str]:
+    """Yield the parts of the page."""
+    style = _source("report.css")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    yield from environment.from_string(_source("report.html.j2")).generate(
+        report=report,
+        how_to_read=HOW_TO_READ,
+        style=style,
+        style_digest="sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+    )
+    yield "\n"
+
+
+def _source(name: str) -> str:
+    return resources.files("fimscan.evidence.assessment").joinpath(name).read_text("utf-8")
