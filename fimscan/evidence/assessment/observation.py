@@ -9,6 +9,8 @@ from typing import TypeAlias
 MOST = 20
 """So many exceptions of an observation are in the report; it says how many there are, and how to find them all."""
 
+_LONGEST = 400  # characters of an exception
+
 Rows: TypeAlias = Iterable[tuple[int, Mapping[str, str]]]
 """The rows of a CSV file with their numbers, as a spreadsheet numbers them: the header is row 1."""
 
@@ -51,6 +53,11 @@ class Observation:
     where: str = ""
 
 
+def _cut(text: str) -> str:
+    """A long text, shortened: the row has all of it, and names of 4,096 bytes would fill pages."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters in the row)"
+
+
 class Deviations:
     """Collects exceptions; keeps only the most important ones, so that memory use does not depend on their number."""
 
@@ -61,7 +68,7 @@ class Deviations:
     def add(self, row: int | None, subject: str, text: str, *, rank: int = 0) -> None:
         """Add one; a lower ``rank`` is more important, and so is an earlier row."""
         self.count += 1
-        self._kept.append((rank, row or 0, self.count, Deviation(row=row, subject=subject, text=text)))
+        self._kept.append((rank, row or 0, self.count, Deviation(row=row, subject=_cut(subject), text=_cut(text))))
         if len(self._kept) > 4 * MOST:
             self._shorten()
 

@@ -444,11 +444,12 @@ def _logs(rows: Rows) -> Iterator[Observation]:
 
 
 _STOPS = {
-    "daemon-end": "the audit daemon ended",
     "disabled": "audit was disabled",
+    "daemon-end": "the audit daemon ended",
     "rule-removed": "an audit rule was removed",
     "uring-removed": "an audit rule for io_uring was removed",
 }
+_STOP_RANK = {kind: rank for rank, kind in enumerate(_STOPS)}
 
 
 def _audit_events(rows: Rows) -> Iterator[Observation]:
@@ -458,7 +459,12 @@ def _audit_events(rows: Rows) -> Iterator[Observation]:
         if row["kind"] in _STOPS:
             by = f" by {row['exe']}" if row["exe"] else ""
             user = f", login user {row['login_user']}" if row["login_user"] else ""
-            wrong.add(number, row["rule_key"], f"{_STOPS[row['kind']]}{by}{user}, {row['time_utc']}")
+            wrong.add(
+                number,
+                row["rule_key"],
+                f"{_STOPS[row['kind']]}{by}{user}, {row['time_utc']}",
+                rank=_STOP_RANK[row["kind"]],
+            )
     yield _observation(
         *("audit-events", "Stops and starts of audit", "13-audit-events.csv"),
         f"{_count(kinds.total(), 'event')} in the audit logs: {_parts(kinds)}."
@@ -503,12 +509,16 @@ def _retention(rows: Rows, scope: Scope) -> Iterator[Observation]:
             wrong.add(number, row["kind"], f"{row['what']}: kept for {row['kept_for']}, less than 12 months")
         if row["removed_before_utc"][:19] > year_ago:
             wrong.add(number, row["kind"], f"{row['what']}: those before {row['removed_before_utc']} were removed")
+    if not oldest:
+        wrong.add(None, "", "no record is there", rank=1)
+    elif min(oldest)[:19] > year_ago:
+        wrong.add(None, "", f"there are no 12 months of history: the oldest record is from {min(oldest)}", rank=1)
     first = f" The oldest record is from {min(oldest)}." if oldest else ""
     yield _observation(
         *("retention", "Retention", "15-retention.csv"),
         f"Kept: {'; '.join(kept)}.{first}" if kept else "Nothing is recorded.",
         wrong,
-        "rows with kept_for below 365d, or removed_before_utc in the last 12 months",
+        "rows with kept_for below 365d, or removed_before_utc in the last 12 months; the earliest oldest_utc",
     )
 
 
