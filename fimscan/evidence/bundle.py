@@ -19,6 +19,7 @@ from fimscan.evidence.assessment.document import report_of
 from fimscan.evidence.assessment.html import html_report
 from fimscan.evidence.assessment.mapping import frameworks
 from fimscan.evidence.assessment.observers import observe
+from fimscan.evidence.assessment.oscal import oscal_results
 from fimscan.evidence.assessment.pdf import pdf_report
 from fimscan.evidence.assessment.scope import Scope, scope_of
 from fimscan.evidence.chains import write_journal, write_ledger, write_rows
@@ -48,6 +49,7 @@ from fimscan.evidence.layout import (
     README,
     REPORT,
     REPORT_PDF,
+    RESULTS,
     ROWS,
     SCANS,
     SIGNATURE,
@@ -197,6 +199,8 @@ def _stage_report(scope: Scope, fingerprint: str, members: _Members) -> None:
     for text in html_report(report):
         page.write(encode(text))
     members.stage(REPORT_PDF).write(pdf_report(report))
+    digests = {name: staged.sha256 for name, staged in members.items()}
+    members.stage(RESULTS).write(oscal_results(scope, observations, report, digests))
 
 
 def _rows(table: Staged) -> Iterator[tuple[int, dict[str, str]]]:

@@ -293,4 +293,12 @@ CONTENTS = (
         shows=(Shows("11.5.2", "11.5.2.b", "change detection was tried with a known change, up to the receivers"),),
         empty="no selftest was run in the period",
     ),
+    Entry(
+        name="17-assessment-results.json",
+        text=(
+            "the observations of 01-report.html for programs, as OSCAL 1.2.1 assessment results. It has no findings:"
+            " whether a control is satisfied is the assessor's decision"
+        ),
+        shows=(Shows("11.5.2", "11.5.2.a", "the observations of all requirements, for programs"),),
+    ),
 )
