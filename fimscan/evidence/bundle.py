@@ -34,11 +34,14 @@ from fimscan.evidence.controls import (
     write_selftests,
     write_time_sync,
 )
+from fimscan.evidence.copies import ecs_lines, ocsf_lines
 from fimscan.evidence.index import write_index
 from fimscan.evidence.inputs import BundleInput
 from fimscan.evidence.layout import (
     CHANGES,
+    CHANGES_ECS,
     CHANGES_JSON,
+    CHANGES_OCSF,
     CONTINUITY,
     FILES,
     INDEX,
@@ -173,6 +176,8 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
     changes = write_changes(members.stage(CHANGES), members.stage(CHANGES_JSON), data.changes, data.host, period)
     rows = {FILES: files.files, CHANGES: changes}
     write_continuity(members.stage(CONTINUITY), data.host, stretches, max_gap_ns / NS_PER_HOUR)
+    if data.copies:
+        _stage_copies(members)
     texts = {
         "04-policy/configuration.json": configuration,
         "04-policy/audit-rules.txt": data.audit_rules,
@@ -188,7 +193,15 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
         fingerprint=fingerprint,
         masked=configuration != data.config_json,
         empty=frozenset(name for name, count in rows.items() if not count),
+        left_out=frozenset(entry.name for entry in CONTENTS if entry.optional and not data.copies),
     )
+
+
+def _stage_copies(members: _Members) -> None:
+    for name, lines in ((CHANGES_ECS, ecs_lines), (CHANGES_OCSF, ocsf_lines)):
+        out = members.stage(name)
+        for line in lines(members[CHANGES_JSON].lines()):
+            out.write(line)
 
 
 def _stage_report(scope: Scope, fingerprint: str, members: _Members) -> None:

@@ -22,6 +22,7 @@ class Entry:
         name: of the member.
         text: what it is, for the README.
         shows: the requirements of PCI DSS v4.0.1 that it is evidence for.
+        optional: whether it is there on request only.
         empty: why it may have a header only, for the README; empty if the text says so.
     """
 
@@ -29,6 +30,7 @@ class Entry:
     text: str
     shows: tuple[Shows, ...] = ()
     empty: str = ""
+    optional: bool = False
 
 
 _IN_THE_REPORT = tuple(
@@ -202,6 +204,18 @@ CONTENTS = (
         name="09-changes.json",
         text="the same changes, for programs",
         shows=(Shows("11.5.2", "11.5.2.a", "the same, for programs"),),
+    ),
+    Entry(
+        name="09-changes.ecs.ndjson",
+        text="the same changes for a SIEM: Elastic Common Schema 9.4, a document a line (--copies)",
+        shows=(Shows("11.5.2", "11.5.2.a", "the same, for programs"),),
+        optional=True,
+    ),
+    Entry(
+        name="09-changes.ocsf.ndjson",
+        text="the same changes for a SIEM: OCSF 1.8 File System Activity, an event a line (--copies)",
+        shows=(Shows("11.5.2", "11.5.2.a", "the same, for programs"),),
+        optional=True,
     ),
     Entry(
         name="10-alerts.csv",

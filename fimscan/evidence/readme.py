@@ -42,7 +42,8 @@ CHECK_STATE = "tail -n +2 06-monitored-files.csv | sed 's/.*,//' | xxd -r -p | s
 class Facts:
     """Totals from the other files of the bundle.
 
-    ``masked``: the configuration has a password replaced by ``***``. ``empty`` are the files without any row.
+    ``masked``: the configuration has a password replaced by ``***``. ``empty`` are the files without any row,
+    ``left_out`` those that were not asked for.
     """
 
     files: FileTotals
@@ -51,6 +52,7 @@ class Facts:
     fingerprint: str
     masked: bool
     empty: frozenset[str] = frozenset()
+    left_out: frozenset[str] = frozenset()
 
 
 def readme(data: BundleInput, facts: Facts) -> str:
@@ -191,6 +193,8 @@ def _contents(facts: Facts) -> str:
     unmasked = ". Its SHA-256 is the config_digest of the scans that used it (07-scans.csv)"
     lines = [_listed("02-evidence-index.csv", "requirement, testing procedure -> file, sha256")]
     for entry in CONTENTS:
+        if entry.name in facts.left_out:
+            continue
         more = (masked if facts.masked else unmasked) if entry.name == "04-policy/configuration.json" else ""
         lines.append(_listed(entry.name, entry.text + more))
     lines.append(_listed("SHA256SUMS, SHA256SUMS.sig", "digests of all other files, and their signature (Ed25519)"))
