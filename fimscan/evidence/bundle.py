@@ -78,6 +78,7 @@ from fimscan.passwords import without_password
 from fimscan.report.display import show, time_text
 
 _NS_PER_DAY = 86400 * 10**9
+_LARGEST_CELL = 1 << 30  # a message can be about many thousand changes, which 10-alerts.csv lists in one cell
 
 
 def build_bundle(data: BundleInput, key: SigningKey, path: str | bytes | os.PathLike[str]) -> None:
@@ -218,6 +219,7 @@ def _stage_report(scope: Scope, fingerprint: str, members: _Members) -> None:
 
 def _rows(table: Staged) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows of a CSV file, numbered as a spreadsheet does. No cell has a line break, so each is one line."""
+    csv.field_size_limit(_LARGEST_CELL)
     return enumerate(csv.DictReader(table.lines(), strict=True), 2)
 
 

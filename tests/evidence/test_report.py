@@ -26,6 +26,7 @@ from fimscan.evidence.contents import CONTENTS
 from fimscan.evidence.inputs import BundleInput, ClockAtScan, CriticalPattern, FoundChange, MonitoredLog, Retained
 from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.tables import FileTotals
+from fimscan.evidence.verify import verify_bundle
 from fimscan.model import (
     ClockLook,
     Effect,
@@ -143,6 +144,7 @@ class Bundle:
 
     def _rows(self, name: str) -> list[tuple[int, Row]]:
         text = self.members[name].decode()
+        csv.field_size_limit(1 << 30)
         return list(enumerate(csv.DictReader(io.StringIO(text, newline="")), 2))
 
     def line(self, name: str, number: int) -> Row:
@@ -289,6 +291,32 @@ def test_many_exceptions_are_counted_and_the_worst_listed(made: Callable[[Bundle
     assert [item.row for item in observation.deviations] == [702, *range(2, MOST + 1)]
     assert bundle.line("09-changes.csv", 702)["severity"] == "critical"
     assert f"{1000 - MOST} more are not listed here" in bundle.html
+
+
+def test_odd_cells_do_not_stop_the_export(made: Callable[[BundleInput], Bundle]) -> None:
+    """A clock that was set back makes negative seconds; a message can be about many single changes."""
+    many = replace(MESSAGE, number=4, changes=tuple(range(n, n + 1) for n in range(1, 100_000, 2)))
+    early = replace(MESSAGE, number=5, done_ns=MESSAGE.made_ns - DAY)
+    finding = replace(make_finding(17, ALICE, verdict=Verdict.CONFIRMED))
+    odd = replace(finding, change=replace(finding.change, id=18))
+    bundle = made(make_input(alerts=(many, early), changes=[FoundChange(finding), FoundChange(odd)]))
+    assert len(bundle.line("10-alerts.csv", 2)["changes"]) > 200_000
+    assert bundle.line("10-alerts.csv", 3)["seconds"].startswith("'-")
+    assert bundle.observations["alerted"].count == 0  # 17 is odd, and the second message has 17 to 19
+    assert "2 messages made" in bundle.observations["alerts"].text
+
+
+def test_a_message_about_many_single_changes_verifies(tmp_path: Path, key: SigningKey) -> None:
+    """csv's own limit of a cell would stop verification, too."""
+    many = replace(MESSAGE, changes=tuple(range(n, n + 1) for n in range(1, 100_000, 2)))
+    build_bundle(make_input(alerts=(many,)), key, tmp_path / "x.zip")
+    assert verify_bundle(tmp_path / "x.zip").ok
+
+
+def test_no_comparison_at_all_is_no_interval(made: Callable[[BundleInput], Bundle]) -> None:
+    observation = made(make_input(scans=(), files=())).observations["comparisons"]
+    assert observation.text == "No comparison was finished in the period or before it."
+    assert observation.count == 1
 
 
 @pytest.mark.parametrize(("months", "is_told"), [(11, True), (13, False)])
