@@ -59,7 +59,7 @@ def observe(tables: Tables, scope: Scope) -> dict[str, Observation]:
 
 
 def _schedule(rows: Rows) -> Iterator[Observation]:
-    jobs = [f"{row['job']} at {row['runs_at']}" for _, row in rows]
+    jobs = [f"{row['job']} ({row['runs_at']})" for _, row in rows]
     wrong = Deviations()
     if not jobs:
         wrong.add(None, "", "no job is scheduled in the configuration; cron or a timer may start scans")
@@ -257,7 +257,7 @@ def _audit_coverage(rows: Rows, scope: Scope) -> Iterator[Observation]:
     for number, row in rows:
         hours[row["cause"]] += 1
         by = f", caused by {row['exe']} of {row['login_user'] or 'no login user'}" if row["exe"] else ""
-        text = f"audit was blind for {row['hours']} hours ({row['cause']}), from {row['from_utc']}{by}"
+        text = f"audit was blind for {row['hours']} hours ({row['cause']}), {row['from_utc']} to {row['to_utc']}{by}"
         wrong.add(number, row["path"], text)
     yield _observation(
         *("audit-coverage", "Coverage of audit", "08-audit-coverage.csv"),
@@ -460,14 +460,10 @@ def _audit_events(rows: Rows) -> Iterator[Observation]:
     for number, row in rows:
         kinds[row["kind"]] += 1
         if row["kind"] in _STOPS:
-            by = f" by {row['exe']}" if row["exe"] else ""
+            key = f" (key {row['rule_key']})" if row["rule_key"] else ""
             user = f", login user {row['login_user']}" if row["login_user"] else ""
-            wrong.add(
-                number,
-                row["rule_key"],
-                f"{_STOPS[row['kind']]}{by}{user}, {row['time_utc']}",
-                rank=_STOP_RANK[row["kind"]],
-            )
+            text = f"{_STOPS[row['kind']]}{key}{user}, {row['time_utc']}"
+            wrong.add(number, row["exe"], text, rank=_STOP_RANK[row["kind"]])
     yield _observation(
         *("audit-events", "Stops and starts of audit", "13-audit-events.csv"),
         f"{_count(kinds.total(), 'event')} in the audit logs: {_parts(kinds)}."
