@@ -13,7 +13,7 @@ from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.verify import verify_bundle
 from tests.evidence.conftest import make_input
-from tests.evidence.test_report import Bundle, hostile_input
+from tests.evidence.test_assessment import Bundle, hostile_input
 from tests.outputs.test_formats import ecs_fields, flat
 
 NAMES = ("09-changes.ecs.ndjson", "09-changes.ocsf.ndjson")

@@ -13,7 +13,7 @@ from fimscan.evidence.assessment.oscal import OSCAL_VERSION
 from fimscan.evidence.inputs import BundleInput
 from fimscan.evidence.signing import SigningKey
 from tests.evidence.conftest import make_input
-from tests.evidence.test_report import Bundle, hostile_input, troubled
+from tests.evidence.test_assessment import Bundle, hostile_input, troubled
 
 NOTHING = {"scans": (), "files": (), "changes": (), "alerts": (), "routes": (), "decisions": (), "failed_checks": ()}
 INPUTS: dict[str, Callable[[], BundleInput]] = {

@@ -295,6 +295,9 @@ def _changes(rows: Rows, delivered: Container[int], scope: Scope) -> Iterator[Ob
             unalerted.add(number, subject, f"{about}: no delivered alert of the period is about it", rank=rank)
         if row["status"] == "pending":
             unreviewed.add(number, subject, f"{about}: nothing was decided", rank=rank)
+        elif row["status"] == "violation":
+            found = f"found to be a violation by {row['reviewer']}, ticket {row['ticket'] or '(none)'}: follow it up"
+            unreviewed.add(number, subject, f"{about}: {found}", rank=-1)
         elif row["own"] == "yes":
             unreviewed.add(number, subject, f"{about}: the reviewer was among its users ({row['reviewer']})", rank=rank)
         tickets += bool(row["ticket"])
@@ -326,7 +329,7 @@ def _changes(rows: Rows, delivered: Container[int], scope: Scope) -> Iterator[Ob
         *("reviewed", "Review of changes", "09-changes.csv"),
         f"{changes}: {_parts(states)}." if total else none,
         unreviewed,
-        "rows with the status pending, or own = yes",
+        "rows whose status is not approved, or with own = yes",
     )
     yield _observation(
         *("approved", "Approval of changes", "09-changes.csv"),

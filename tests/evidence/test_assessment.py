@@ -29,6 +29,8 @@ from fimscan.evidence.tables import FileTotals
 from fimscan.evidence.verify import verify_bundle
 from fimscan.model import (
     ClockLook,
+    Disposition,
+    DispositionStatus,
     Effect,
     MessageState,
     Reason,
@@ -326,6 +328,17 @@ def test_a_short_history_is_told(made: Callable[[BundleInput], Bundle], months: 
     one = Retained(kind=RetentionKind.SCANS, what="scans", age="400d", schedule="@daily", oldest_ns=oldest)
     observation = made(make_input(retention=(one,))).observations["retention"]
     assert ["no 12 months of history" in item.text for item in observation.deviations] == [True] * is_told
+
+
+def test_a_violation_comes_first(made: Callable[[BundleInput], Bundle]) -> None:
+    """It was reviewed, and has to be followed up (10.4.3); it is no approved change either (6.5.1)."""
+    finding = make_finding(40, ALICE, verdict=Verdict.CONFIRMED)
+    record = replace(DECISION, status=DispositionStatus.VIOLATION)
+    found = replace(finding, disposition=Disposition(record=record))
+    bundle = made(make_input(changes=[*make_input().changes, FoundChange(found)]))
+    for name, words in (("reviewed", "found to be a violation by '=bob, ticket CHG-1"), ("approved", "violation")):
+        assert [words in item.text for item in bundle.observations[name].deviations].count(True) == 1
+    assert "violation" in bundle.observations["reviewed"].deviations[0].text
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.signing import SigningKey
-from tests.evidence.test_report import hostile_input, troubled
+from tests.evidence.test_assessment import hostile_input, troubled
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")]
