@@ -21,6 +21,7 @@ COMMANDS = {
     "notify": ("notify:notify", "Deliver what waits for receivers, and show it."),
     "selftest": ("selftest:selftest", "Change a file, and see whether that is noticed and told."),
     "export": ("evidence:export", "Write a signed evidence bundle, or a log of file hashes."),
+    "key": ("key:key", "Show, rotate and publish the key that signs evidence."),
     "verify": ("evidence:verify", "Check an evidence bundle, or the database."),
     "db": ("db:db", "Back up, restore, check, upgrade and prune the database."),
     "status": ("status:status", "Show the last scans and what waits for acceptance."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shlex
 import sys
 from dataclasses import replace
@@ -12,12 +13,18 @@ import click
 
 from fimscan.cli.context import Settings
 from fimscan.cli.hash_log import hash_log
-from fimscan.errors import UsageError, VerificationError
+from fimscan.errors import InputError, UsageError, VerificationError
+from fimscan.evidence.attach import attach_timestamp
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.collect import collected
 from fimscan.evidence.database import verify_database
+from fimscan.evidence.inputs import Sample
+from fimscan.evidence.key_chain import MOST_BYTES as MOST_CHAIN_BYTES
+from fimscan.evidence.key_chain import load_chain, parse_links
 from fimscan.evidence.signing import load_or_create_key
+from fimscan.evidence.timestamp import MOST_BYTES
 from fimscan.evidence.verify import VerifyReport, verify_bundle
+from fimscan.model import SignerState
 from fimscan.pipeline import config_changes
 from fimscan.pipeline.audit.rules import rules_for
 from fimscan.report.display import show, size_text
@@ -42,14 +49,26 @@ export.add_command(hash_log)
 @click.option("--to", "end", required=True, metavar="D", help="Last day of the period, inclusive (UTC).")
 @click.option("--out", required=True, metavar="FILE.zip", help="File to write; an existing one is replaced.")
 @click.option("--despite", is_flag=True, help="Export a database that does not verify; the bundle says what failed.")
+@click.option("--sample", type=click.IntRange(1, 1000), metavar="N", help="Add a random sample of N changes.")
+@click.option("--seed", type=click.IntRange(0), metavar="S", help="Seed of the sample; let the assessor choose it.")
 @click.option("--copies", is_flag=True, help="Add the changes as ECS and OCSF, for a SIEM. They make it much larger.")
 @click.pass_obj
-def pci_dss(  # one argument for each option
-    settings: Settings, *, start: str, end: str, out: str, despite: bool, copies: bool
+def pci_dss(  # noqa: PLR0913  # one argument for each option
+    settings: Settings,
+    *,
+    start: str,
+    end: str,
+    out: str,
+    despite: bool,
+    sample: int | None,
+    seed: int | None,
+    copies: bool,
 ) -> None:
     """Write a signed bundle for PCI DSS 11.5.2 and related requirements: a report to read, and its evidence.
 
     The database is checked first, as 'fimscan verify --db' does: what was altered in it is not signed.
+
+    The same seed draws the same sample of the same changes. Without --seed, one is chosen and printed.
 
     \b
     Example: fimscan export pci-dss --from 2026-01-01 --to 2026-03-31 --out q1.zip
@@ -59,6 +78,9 @@ def pci_dss(  # one argument for each option
     end_ns = _nanoseconds(end, "--to", whole_day=True)
     if start_ns >= end_ns:
         raise UsageError(f"--from {start} is later than --to {end}; swap them")
+    if sample is None and seed is not None:
+        raise UsageError("--seed needs --sample")
+    drawn = None if sample is None else Sample(sample, secrets.randbelow(10**9) if seed is None else seed)
     rules = rules_for(config)
     with (
         settings.database() as database,
@@ -74,15 +96,51 @@ def pci_dss(  # one argument for each option
                 " restore a backup that does, or add --despite: the bundle then says so"
             )
         key = load_or_create_key(config.evidence.key)
-        build_bundle(replace(data, failed_checks=failed, copies=copies), key, out)
+        links = load_chain(config.evidence.key, key.fingerprint)
+        build_bundle(replace(data, failed_checks=failed, sample=drawn, copies=copies), key, out, links=links)
     click.echo(f"Wrote {out} ({size_text(os.path.getsize(out))}), signed by {key.fingerprint}")
+    if drawn is not None:
+        click.echo(f"The sample of {drawn.size} changes (17-sample.csv) was drawn with the seed {drawn.seed}.")
     check = f"fimscan verify {shlex.quote(out)}"  # needs no configuration: the assessor can run it
     click.echo(f"Send the assessor this fingerprint out of band, not with the bundle. To check it: {check}")
+
+
+@export.command("attach-timestamp")
+@click.argument("bundle", metavar="FILE.zip")
+@click.argument("response", metavar="RESPONSE.tsr")
+@click.option("--request", metavar="FILE.tsq", help="Attach the request, too.")
+def attach_timestamp_command(*, bundle: str, response: str, request: str | None) -> None:
+    """Attach an RFC 3161 timestamp of SHA256SUMS to a bundle.
+
+    A time stamping authority says when something existed. Make a request of SHA256SUMS with 'openssl ts -query', send
+    it to the authority, and attach the response. 'fimscan verify' checks it, with --tsa-ca also who signed it. Nothing
+    that was signed changes.
+
+    Example: fimscan export attach-timestamp q1.zip q1.tsr
+    """
+    asked = None if request is None else _content(request, MOST_BYTES + 1)
+    time_utc = attach_timestamp(bundle, _content(response, MOST_BYTES + 1), asked)
+    click.echo(f"Attached a timestamp of {time_utc} to {bundle}")
+
+
+def _content(path: str, most: int) -> bytes:
+    """The beginning of a file, at most ``most`` bytes."""
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            return file.read(most)
+    except OSError as error:
+        raise InputError(f"cannot read {show(os.fsencode(path))}: {error.strerror}") from error
 
 
 @click.command()
 @click.argument("bundle", metavar="[FILE.zip]", required=False)
 @click.option("--fingerprint", metavar="F", help="Require this signing key (as 'fimscan export' printed it).")
+@click.option(
+    "--keys",
+    metavar="FILE",
+    help="Rotations of keys ('fimscan key export-public --format json'): accept an earlier key, too.",
+)
+@click.option("--tsa-ca", metavar="FILE", help="Check an attached timestamp with these certificates (PEM).")
 @click.option("--db", "of_database", is_flag=True, help="Check the database instead of a bundle.")
 @click.option("--head", metavar="HEX", help="With --db: require this head, which you stored earlier.")
 @click.option("--scan", type=int, metavar="N", help="With --db: recompute the state of this scan, not of the last one.")
@@ -94,6 +152,8 @@ def verify(  # noqa: PLR0913  # one argument for each option
     *,
     bundle: str | None,
     fingerprint: str | None,
+    keys: str | None,
+    tsa_ca: str | None,
     of_database: bool,
     head: str | None,
     scan: int | None,
@@ -115,9 +175,10 @@ def verify(  # noqa: PLR0913  # one argument for each option
     if not of_database:
         if head is not None or scan is not None or every_scan:
             raise UsageError("--head, --scan and --all need --db")
-        found = verify_bundle(bundle or "", fingerprint=fingerprint)
-    elif fingerprint is not None or (scan is not None and every_scan):
-        raise UsageError("with --db, give either --scan or --all, and no --fingerprint")
+        links = () if keys is None else parse_links(_content(keys, MOST_CHAIN_BYTES), show(os.fsencode(keys)))
+        found = verify_bundle(bundle or "", fingerprint=fingerprint, links=links, tsa_ca=tsa_ca)
+    elif fingerprint is not None or keys is not None or tsa_ca is not None or (scan is not None and every_scan):
+        raise UsageError("with --db, give either --scan or --all, and no --fingerprint, --keys or --tsa-ca")
     else:
         with settings.database() as database:
             found = verify_database(database, scan=scan, every_scan=every_scan, head=head)
@@ -127,23 +188,24 @@ def verify(  # noqa: PLR0913  # one argument for each option
 
 def print_verification(found: VerifyReport, form: str) -> None:
     """Print the checks of a bundle or of the database, and the result in words."""
-    unchecked = found.is_signer_checked is False
     if form == "json":
         document = verify_document(
-            found.checks, fingerprint=found.fingerprint, is_signer_checked=found.is_signer_checked
+            found.checks, fingerprint=found.fingerprint, signer=found.signer, unmade=found.unmade
         )
         write_document(document, sys.stdout)
         return
     for check in found.checks:
-        mark = "FAIL" if not check.ok else "?   " if unchecked and check.name == "signer" else "ok  "
+        mark = "FAIL" if not check.ok else "?   " if check.name in found.unmade else "ok  "
         for line in check.detail.split("\n"):
             click.echo(f"{mark}  {check.name}: {show(os.fsencode(line))}")
     if found.fingerprint:
         click.echo(f"Signed by {found.fingerprint}")
-    if found.is_signer_checked is not None:
-        result = verify_result(found.checks, is_signer_checked=found.is_signer_checked)
-        more = ": anybody can sign with a key of their own" if found.ok and unchecked else ""
-        click.echo(f"{result[0].upper()}{result[1:]}{more}.")
+    if found.signer is not None:
+        result = verify_result(found.checks, found.signer)
+        unchecked = found.ok and found.signer is SignerState.UNCHECKED
+        click.echo(
+            f"{result[0].upper()}{result[1:]}{': anybody can sign with a key of their own' if unchecked else ''}."
+        )
 
 
 def _nanoseconds(text: str, option: str, *, whole_day: bool = False) -> int:

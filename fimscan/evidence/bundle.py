@@ -10,8 +10,9 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from fimscan.errors import OutputError, UsageError
 from fimscan.evidence.archive import Output, Staged, write_archive
@@ -24,7 +25,7 @@ from fimscan.evidence.assessment.pdf import pdf_report
 from fimscan.evidence.assessment.scope import Scope, scope_of
 from fimscan.evidence.chains import write_journal, write_ledger, write_rows
 from fimscan.evidence.changes import write_changes
-from fimscan.evidence.contents import CONTENTS
+from fimscan.evidence.contents import CONTENTS, COPIES, SAMPLE
 from fimscan.evidence.continuity import NS_PER_HOUR, continuity
 from fimscan.evidence.controls import (
     write_audit_coverage,
@@ -37,6 +38,7 @@ from fimscan.evidence.controls import (
 from fimscan.evidence.copies import ecs_lines, ocsf_lines
 from fimscan.evidence.index import write_index
 from fimscan.evidence.inputs import BundleInput
+from fimscan.evidence.key_chain import Link, members_of, rotations
 from fimscan.evidence.layout import (
     CHANGES,
     CHANGES_ECS,
@@ -62,7 +64,8 @@ from fimscan.evidence.layout import (
 from fimscan.evidence.readme import Facts, readme
 from fimscan.evidence.records import write_hosts, write_retention
 from fimscan.evidence.response import write_alert_routes, write_alerts, write_dispositions
-from fimscan.evidence.signing import SigningKey
+from fimscan.evidence.sample import Sampler
+from fimscan.evidence.signing import Signer
 from fimscan.evidence.tables import (
     encode,
     write_continuity,
@@ -81,10 +84,12 @@ _NS_PER_DAY = 86400 * 10**9
 _LARGEST_CELL = 1 << 30  # a message can be about many thousand changes, which 10-alerts.csv lists in one cell
 
 
-def build_bundle(data: BundleInput, key: SigningKey, path: str | bytes | os.PathLike[str]) -> None:
+def build_bundle(
+    data: BundleInput, key: Signer, path: str | bytes | os.PathLike[str], *, links: Sequence[Link] = ()
+) -> None:
     """Write the signed bundle to ``path``, completely or not at all. An existing bundle is replaced.
 
-    The same input and key give the same bytes.
+    The same input and key give the same bytes. ``links`` are the rotations that led to the key.
 
     Raises:
         OutputError: it cannot be written there. No partial file is left behind.
@@ -104,7 +109,7 @@ def build_bundle(data: BundleInput, key: SigningKey, path: str | bytes | os.Path
         descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with open(descriptor, "wb") as out, ExitStack() as stack:
-                _write(data, covered_to, key, _Members(stack, os.path.dirname(target)), out)
+                _write(data, covered_to, (key, links), _Members(stack, os.path.dirname(target)), out)
                 out.flush()
                 os.fsync(descriptor)
             os.replace(partial, target)
@@ -152,10 +157,15 @@ class _Members(dict[str, Staged]):
         return self[name]
 
 
-def _write(data: BundleInput, covered_to: int, key: SigningKey, members: _Members, out: Output) -> None:
-    facts = _stage_evidence(data, covered_to, key.fingerprint, members)
+def _write(
+    data: BundleInput, covered_to: int, by: tuple[Signer, Sequence[Link]], members: _Members, out: Output
+) -> None:
+    key, links = by
+    facts = replace(_stage_evidence(data, covered_to, key.fingerprint, members), rotations=rotations(links))
+    for name, content in members_of(links).items():
+        members.stage(name).write(content)
     _stage_report(scope_of(data, covered_to, facts.files), key.fingerprint, members)
-    write_index(members.stage(INDEX), data.host, CONTENTS, members)
+    write_index(members.stage(INDEX), data.host, facts.entries, members)
     members.stage(README).write(encode(readme(data, facts)))
     members.stage(PUBLIC_KEY).write(key.public_pem)
     sums = sums_text({name: staged.sha256 for name, staged in members.items()})
@@ -174,6 +184,9 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
     configuration = _without_passwords(data.config_json)
     files = write_monitored_files(members.stage(FILES), data.host, data.files)
     period = data.start_ns, data.end_ns
+    sampler = None if data.sample is None else Sampler(data.sample)
+    if sampler is not None:
+        data = replace(data, changes=sampler.changes(data.changes), alerts=sampler.alerts(data.alerts))
     changes = write_changes(members.stage(CHANGES), members.stage(CHANGES_JSON), data.changes, data.host, period)
     rows = {FILES: files.files, CHANGES: changes}
     write_continuity(members.stage(CONTINUITY), data.host, stretches, max_gap_ns / NS_PER_HOUR)
@@ -187,14 +200,18 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
         members.stage(name).write(encode(text))
     for name, write in _writers(data).items():
         rows[name] = write(members.stage(name), data.host)
+    sampled = None if sampler is None else sampler.write(members.stage(SAMPLE.name), data.host, data.scans)
+    if sampled is not None:
+        rows[SAMPLE.name] = sampled.size
     return Facts(
+        entries=(*CONTENTS, *(COPIES if data.copies else ()), *((SAMPLE,) if sampled is not None else ())),
+        sampled=sampled,
         files=files,
         changes=changes,
         stretches=stretches,
         fingerprint=fingerprint,
         masked=configuration != data.config_json,
         empty=frozenset(name for name, count in rows.items() if not count),
-        left_out=frozenset(entry.name for entry in CONTENTS if entry.optional and not data.copies),
     )
 
 

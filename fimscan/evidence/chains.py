@@ -33,6 +33,8 @@ def write_journal(out: Staged, entries: Iterable[Entry]) -> int:
     count = 0
     for entry in entries:
         lines = [f"item\t{code}\t{number}\t{digest.hex()}\n" for code, number, digest in entry.codes()]
+        if entry.rest:
+            lines.append(f"damaged\t{entry.rest.hex()}\n")
         kind = "open" if entry.cause == Cause.OPEN else "entry"
         lines.append(f"{kind}\t{entry.previous}\t{entry.summary}\t{entry.entry}\n")
         out.write(encode("".join(lines)))

@@ -38,7 +38,7 @@ def write_changes(table: Staged, text: Staged, data: Iterable[FoundChange], host
     A finding with several steps is written as its steps. A change has one CSV row for each candidate, and one row if
     there is no candidate. The JSON's ``changes`` are as in ``fimscan.diff/1``, with ``cmdline`` null, plus ``outcome``.
     """
-    text.write(_ascii(evidence_changes_head(host, period))[:-1] + b', "changes": [')
+    text.write(_ascii(evidence_changes_head(host, period))[:-1] + b',"changes":[')
     count = 0
     with Table(table, host, (*_CHANGE, *_ACTOR, *_JUDGED)) as rows:
         for found in data:
@@ -65,7 +65,7 @@ def _without_command_lines(finding: Finding) -> Finding:
 
 
 def _ascii(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=True).encode("ascii")
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode("ascii")
 
 
 def _rows(finding: Finding, set_number: int | None) -> Iterable[tuple[Cell, ...]]:

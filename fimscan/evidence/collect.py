@@ -22,6 +22,7 @@ from fimscan.store import acceptance as acceptance_store
 from fimscan.store import audit as audit_store
 from fimscan.store import clock, files, journal, missed_runs, outbox, selftests
 from fimscan.store import controls as control_store
+from fimscan.store import findings as finding_store
 from fimscan.store import hosts as host_store
 from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
@@ -77,9 +78,15 @@ def collected(
         decisions = acceptance_store.records_since(session, start_ns)
         failures = control_store.between(session, start_ns, end_ns)
         period = start_ns, _sealed_ns([*scans, *later], end_ns)
+        tried = selftests.between(session, start_ns, end_ns)
         wanted = _touched(session, period)
+        # And all that the tables show, whenever the journal mentions it.
         wanted[Subject.ACCEPTANCE].update(item.number for item in decisions)
         wanted[Subject.CAUSE].update(item.id for item in failures)
+        wanted[Subject.SELFTEST].update(item.id for item in tried)
+        wanted[Subject.OUTBOX].update(outbox.numbers_between(session, start_ns, end_ns, (first or 1, last)))
+        wanted[Subject.ANSWER].update(finding_store.numbers_between(session, first, last))
+        wanted[Subject.CLOCK].update(number for number, _ in clock.between(session, first, last))
         first_name, identity = host_store.record_of(session)
         seen_ns = _seen(finished, start_ns, end_ns)
         yield BundleInput(
@@ -107,18 +114,18 @@ def collected(
             files=(files.as_digested(v) or v.state for v in files.as_of(session, finished[-1].id)),
             scans=scans,
             later=later,
-            changes=found_changes(database, config, [scan for scan in scans if first and scan.id >= first]),
+            changes=found_changes(session, database, config, [scan for scan in scans if first and scan.id >= first]),
             unreadable=_unreadable(session, finished[-1].id),
             failures=failures,
             missed_runs=missed_runs.between(session, start_ns, end_ns),
-            selftests=selftests.between(session, start_ns, end_ns),
+            selftests=tried,
             reconfigurations=reconfigured(session, before, last) if first else (),
             host_facts=HostFacts(
                 first_name=first_name, id=identity, events=host_store.events(session, start_ns, end_ns)
             ),
             routes=[route_of(output) for output in config.output],
             audit_gaps=_audit_gaps(session, config, seen_ns),
-            alerts=outbox.between(session, start_ns, end_ns),
+            alerts=outbox.between(session, start_ns, end_ns, (first or 1, last)),
             decisions=decisions,
             logs=monitored_logs(session, config, first, last) if first else (),
             notices=audit_store.notices_of(session, _NOTICES, start_ns, end_ns),

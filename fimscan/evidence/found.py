@@ -7,35 +7,37 @@ from dataclasses import replace
 
 from fimscan.config import Config
 from fimscan.evidence.inputs import FoundChange
-from fimscan.grouping import Facts
+from fimscan.grouping import Facts, group
 from fimscan.model import ChangeKind, Diff, Scan, ScanStatus
-from fimscan.pipeline.history.change_sets import grouping_of
+from fimscan.pipeline.history.change_sets import lineages_of
 from fimscan.pipeline.history.dispositions import Decisions, in_effect
-from fimscan.pipeline.history.packaged import default_sources, with_packages
+from fimscan.pipeline.history.packaged import Packaged, default_sources, with_packages
 from fimscan.pipeline.importance import Importance
 from fimscan.store import findings as finding_store
 from fimscan.store.database import Database
+from fimscan.store.session import Session
 
-_MOST = 20_000  # changes at once
+_MOST = 10_000  # changes at once
 
 
-def found_changes(database: Database, config: Config, scans: Sequence[Scan]) -> Iterator[FoundChange]:
-    """Yield the changes that finished scans found, oldest first. Scans whose changes are grouped are taken together."""
+def found_changes(session: Session, database: Database, config: Config, scans: Sequence[Scan]) -> Iterator[FoundChange]:
+    """Yield the changes that finished scans found, oldest first. Those of successive scans are grouped together.
+
+    Changes and decisions are those of the ``session``: a bundle is made from one state of the database.
+    """
     importance = Importance(config.watch)
     for some in _parts([scan for scan in scans if scan.status is ScanStatus.FINISHED]):
-        with database.read() as session:
-            found = finding_store.findings_between(session, some[0].id - 1, some[-1].id)
+        found = finding_store.findings_between(session, some[0].id - 1, some[-1].id)
         if not found:
             continue
         diff = Diff(host=database.host, start=some[0], end=some[-1], findings=importance.on_all(found))
         diff, facts = _packaged(database, config, diff)
         sets: dict[int, int] = {}  # the number of a change -> that of the first change of its set
-        for item in grouping_of(database, diff, facts).sets:
+        for item in group(diff.findings, facts).sets:  # their ranks are not needed, nor what ranks need
             numbers = [row.finding.change.id for row in item.rows]
             sets.update(dict.fromkeys(numbers, min(numbers)))
-        with database.read() as session:
-            decisions = Decisions(session, {finding.change.path for finding in diff.findings})
-            decided = [replace(row, disposition=in_effect(decisions.about(row))) for row in diff.findings]
+        decisions = Decisions(session, {finding.change.path for finding in diff.findings})
+        decided = [replace(row, disposition=in_effect(decisions.about(row))) for row in diff.findings]
         yield from (FoundChange(row, sets.get(row.change.id)) for row in decided)
 
 
@@ -54,9 +56,10 @@ def _parts(scans: Sequence[Scan]) -> Iterator[list[Scan]]:
         yield part
 
 
-def _packaged(database: Database, config: Config, diff: Diff) -> tuple[Diff, Facts | None]:
+def _packaged(database: Database, config: Config, diff: Diff) -> tuple[Diff, Facts]:
     try:
         found = with_packages(database, diff, default_sources(config.database.url))
     except Exception:  # noqa: BLE001  # evidence is exported, whatever there is in a database of packages
-        return diff, None
-    return found.diff, found.facts
+        found = Packaged(diff, Facts())
+    facts = found.facts
+    return found.diff, facts if facts.lineages else replace(facts, lineages=lineages_of(database, diff.findings))

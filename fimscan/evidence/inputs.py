@@ -40,6 +40,13 @@ class FoundChange(NamedTuple):
     set: int | None = None
 
 
+class Sample(NamedTuple):
+    """How many changes to draw, and by which seed."""
+
+    size: int
+    seed: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
     """What the database knows of the host besides its name, and what changed of that in the period."""
@@ -119,7 +126,8 @@ class BundleInput:
     - ``later``: the finished scans after those, up to the export.
     - ``changes``: those that scans of the period found. They are iterated once.
     - ``audit_gaps``: when audit missed events at a monitored path, within the period.
-    - ``alerts``: the messages that were made in the period.
+    - ``alerts``: the messages that were made in the period, or are about scans of it.
+    - ``sample``: how to draw a sample of the changes; ``None`` draws none.
     - ``decisions``: those since the beginning of the period.
     - ``journal``: all entries, the open one last. ``rows``: what it binds of what is shown, with all rows that it
       mentions within ``journal_period``. Both are iterated once.
@@ -170,6 +178,7 @@ class BundleInput:
     journal: Iterable[Entry] = ()
     rows: Iterable[BoundRow] = ()
     journal_period: tuple[int, int] = (0, 0)
+    sample: Sample | None = None
 
     @property
     def checkpoint(self) -> Checkpoint | None:

@@ -24,8 +24,11 @@ SUMS = "SHA256SUMS"
 SIGNATURE = "SHA256SUMS.sig"
 PUBLIC_KEY = "signer.pub.pem"
 
-UNSIGNED = frozenset({SUMS, SIGNATURE})
-"""Members that ``SHA256SUMS`` does not list: itself and its signature."""
+TIMESTAMP = "SHA256SUMS.tsr"
+TIMESTAMP_REQUEST = "SHA256SUMS.tsq"
+
+UNSIGNED = frozenset({SUMS, SIGNATURE, TIMESTAMP, TIMESTAMP_REQUEST})
+"""Members that ``SHA256SUMS`` does not list: itself, its signature, and an RFC 3161 timestamp that was attached."""
 
 REQUIRED = frozenset({README, INDEX, FILES, SCANS, LEDGER, LATER, JOURNAL, ROWS, SUMS, SIGNATURE, PUBLIC_KEY})
 """Members that verification needs. Which other members exist depends on the version that made the bundle."""

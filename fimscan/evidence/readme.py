@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
-from fimscan.evidence.contents import CONTENTS, Entry
+from fimscan.evidence.contents import Entry
 from fimscan.evidence.continuity import NS_PER_HOUR, Stretch, StretchStatus, largest_hours
 from fimscan.evidence.inputs import BundleInput
+from fimscan.evidence.key_chain import FOLDER, Rotation
+from fimscan.evidence.sample import SampleFacts
 from fimscan.evidence.tables import FileTotals
 from fimscan.evidence.unknowable import UNKNOWABLE
 from fimscan.model import Reconfiguration, RetentionKind, Scan, ScanStatus, Unreadable
@@ -42,17 +44,18 @@ CHECK_STATE = "tail -n +2 06-monitored-files.csv | sed 's/.*,//' | xxd -r -p | s
 class Facts:
     """Totals from the other files of the bundle.
 
-    ``masked``: the configuration has a password replaced by ``***``. ``empty`` are the files without any row,
-    ``left_out`` those that were not asked for.
+    ``masked``: the configuration has a password replaced by ``***``. ``empty`` are the files without any row.
     """
 
+    entries: Sequence[Entry]
     files: FileTotals
     changes: int
     stretches: list[Stretch]
     fingerprint: str
     masked: bool
     empty: frozenset[str] = frozenset()
-    left_out: frozenset[str] = frozenset()
+    sampled: SampleFacts | None = None
+    rotations: Sequence[Rotation] = ()
 
 
 def readme(data: BundleInput, facts: Facts) -> str:
@@ -86,6 +89,7 @@ Addresses:      {", ".join(show(address) for address in data.addresses) or "(non
 Period:         {time_text(data.start_ns)} to {time_text(data.end_ns)}
 Generated:      {time_text(data.generated_ns)} by fimscan {data.version}
 Signed by:      {facts.fingerprint}
+{_rotated(facts.rotations)}\
 
 Monitoring:     {_began(data, facts.stretches)}
 Comparisons:    {len(inside)} finished in the period, {len(complete)} {_since(data)}
@@ -96,12 +100,17 @@ Files:          {_files(facts.files, finished)}
 Not compared:   {_not_compared(data.unreadable)}
 Audit:          {_audit(data)}
 Changes:        {facts.changes} found in the period
+{_sample(data, facts.sampled)}\
 Decisions:      {len(data.decisions)} since the beginning of the period; see 11-dispositions.csv
 Settings:       {_settings(data.reconfigurations)}
 
 All times are UTC. The numbers above are observations. Whether a requirement
 is met is the assessor's decision.
 {_scan_problems(complete)}"""
+
+
+def _rotated(found: Sequence[Rotation]) -> str:
+    return "".join(f"                (until {rotation.time}: {rotation.old})\n" for rotation in reversed(found))
 
 
 def _began(data: BundleInput, stretches: Sequence[Stretch]) -> str:
@@ -113,6 +122,15 @@ def _began(data: BundleInput, stretches: Sequence[Stretch]) -> str:
     if stretches[0].status is StretchStatus.PRUNED:
         return f"{began}; records of the first {stretches[0].hours or 0:.3f} hours of the period were pruned"
     return f"{began}, before the period"
+
+
+def _sample(data: BundleInput, sampled: SampleFacts | None) -> str:
+    if sampled is None or data.sample is None:
+        return ""
+    return (
+        f"Sample:         {sampled.size} of {sampled.population} changes, drawn with the seed {data.sample.seed};"
+        f" {sampled.with_exception} with an exception; see 17-sample.csv\n"
+    )
 
 
 def _audit(data: BundleInput) -> str:
@@ -186,19 +204,24 @@ def _files(totals: FileTotals, finished: list[Scan]) -> str:
 
 
 _NAME_WIDTH, _WIDTH = 28, 78
+_ROTATIONS = (
+    "the rotations that led to this key: each is a statement that the old and the new key have signed. So whoever knows"
+    " an earlier fingerprint can check this bundle: openssl pkeyutl -verify -rawin -pubin -inkey 01-old.pub.pem -in"
+    " 01-statement.txt -sigfile 01-old.sig, and the same with new"
+)
 
 
 def _contents(facts: Facts) -> str:
     masked = ". The password in the database URL is replaced by ***, so its SHA-256 is not the config_digest"
     unmasked = ". Its SHA-256 is the config_digest of the scans that used it (07-scans.csv)"
     lines = [_listed("02-evidence-index.csv", "requirement, testing procedure -> file, sha256")]
-    for entry in CONTENTS:
-        if entry.name in facts.left_out:
-            continue
+    for entry in facts.entries:
         more = (masked if facts.masked else unmasked) if entry.name == "04-policy/configuration.json" else ""
         lines.append(_listed(entry.name, entry.text + more))
     lines.append(_listed("SHA256SUMS, SHA256SUMS.sig", "digests of all other files, and their signature (Ed25519)"))
     lines.append(_listed("signer.pub.pem", "the public key"))
+    if facts.rotations:
+        lines.append(_listed(FOLDER, _ROTATIONS))
     return f"""\
 CONTENTS
 {"".join(lines)}
@@ -220,7 +243,7 @@ def _listed(name: str, text: str) -> str:
 
 def _empty(facts: Facts) -> str:
     """Why files have no row; empty if all have some."""
-    found = [entry for entry in CONTENTS if entry.name in facts.empty]
+    found = [entry for entry in facts.entries if entry.name in facts.empty]
     return "EMPTY FILES\n" + "".join(_listed(entry.name, _why_empty(entry)) for entry in found) if found else ""
 
 

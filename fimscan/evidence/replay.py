@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 GENESIS = GONE = "0" * 64
+MOST = 2_000_000  # records that are compared: no memory is enough for what anybody can write into a file
 # Table: the subject of its rows, its column with the number, and columns (of the table, of the row) that have to agree.
 TABLES = {
     "09-changes.csv": ("32", "change", {"type": "kind", "verdict": "verdict"}),
@@ -22,6 +23,17 @@ TABLES = {
     "11-dispositions.csv": ("8", "record", {"status": "status", "ticket": "ticket", "reviewer": "user"}),
     "12-control-failures.csv": ("33", "failure", {"kind": "kind", "remedy": "remedy"}),
 }
+
+
+class Problems(list[str]):
+    """The first problems; the others are only counted."""
+
+    def append(self, text: str) -> None:
+        """Add a problem."""
+        if len(self) < 100:
+            super().append(text)
+        elif len(self) == 100:
+            super().append("and more")
 
 
 def entry(previous: str, summary: str, digest: str) -> str:
@@ -39,9 +51,14 @@ def encoded(value: Any) -> bytes:
     return b"%d:%b," % (len(data), data)
 
 
-def replay_ledger(lines: Iterable[str], scans: list[Any]) -> tuple[dict[str, Any], list[str]]:
-    """Append (number, entry, journal entry) of each scan to scans; return the newest checkpoint and the problems."""
-    problems: list[str] = []
+def bounded(count: int) -> None:
+    """Refuse more than fimscan writes."""
+    if count > MOST:
+        raise ValueError(f"more than {MOST:,} records")
+
+
+def replay_ledger(lines: Iterable[str], scans: list[Any], problems: Problems) -> dict[str, Any]:
+    """Append (number, entry, journal entry) of each scan to scans; return the newest checkpoint."""
     first, last, sealed = "", "", dict[str, Any]()
     for line in lines:
         previous, summary, state, made = line.rstrip("\n").split("\t")
@@ -52,24 +69,24 @@ def replay_ledger(lines: Iterable[str], scans: list[Any]) -> tuple[dict[str, Any
             problems.append(f"scan {fields['id']} was altered")
         first, last, sealed = first or previous, made, fields.get("checkpoint") or sealed
         scans.append((fields["id"], made, fields.get("journal", "")))
+        bounded(len(scans))
     if first not in ("", sealed["entry"] if sealed.get("scan") else GENESIS):
         problems.append("the ledger does not begin where it should")
-    return sealed, problems
+    return sealed
 
 
 class Journal:
     """What the journal says of rows: newest has a digest for each (subject, number), noted the rows of other kinds."""
 
-    def __init__(self, header: dict[str, Any]) -> None:
-        """Only the subjects in the header of the rows are remembered."""
+    def __init__(self, header: dict[str, Any], rows: dict[tuple[str, int], str], problems: Problems) -> None:
+        """Only what the header of the rows names, and what is in rows or in the period, is remembered."""
         self.subjects, self.header = header.get("subjects", {}), header
+        self.rows, self.problems = rows, problems
         self.newest: dict[tuple[str, int], str] = {}
         self.noted: set[tuple[str, int, str]] = set()
         self.touched: set[tuple[str, int]] = set()
-        self.seen: set[tuple[str, int]] = set()
         self.entries: list[str] = []
         self.places: dict[str, int] = {}
-        self.problems: list[str] = []
         self.upgraded = 0
 
     def read(self, lines: Iterable[str], begin: str, head: str) -> None:
@@ -83,6 +100,9 @@ class Journal:
                 total.update(struct.pack(">Bq32s", int(subject), int(number), bytes.fromhex(digest)))
                 if subject in self.subjects:
                     items.append((subject, int(number), digest))
+                continue
+            if kind == "damaged":
+                self.problems.append("a journal entry is damaged")
                 continue
             previous, summary, made = fields
             if entry(previous, summary, total.hexdigest()) != made:
@@ -109,9 +129,10 @@ class Journal:
                 self.noted ^= {(subject, number, digest)}
             elif digest == GONE and about["cause"] == "prune":
                 self.newest.pop((subject, number), None)
-            else:
+            elif within or (subject, number) in self.rows:
                 self.newest[subject, number] = digest
                 self.upgraded += about["cause"] == "upgrade"
+        bounded(max(len(self.touched), len(self.noted)))
 
     def check_links(self, scans: Iterable[Any], begin: str, journal_begin: str) -> None:
         """Each scan names the journal entry before it, and each journal entry the scan before it."""
@@ -130,32 +151,36 @@ class Journal:
         if any(scan != current for scan in self.entries[done:]):
             self.problems.append("the end of the journal does not name the last scan")
 
+    def check_rows(self) -> None:
+        """Check that each row is as it was recorded, and that none is missing."""
+        for (subject, number), digest in self.rows.items():
+            is_noted = self.subjects[subject].get("noted")
+            known = (subject, number, digest) in self.noted
+            if not known if is_noted else self.newest.get((subject, number)) != digest:
+                self.problems.append(f"{self.subjects[subject]['name']} {number} was altered, or was never recorded")
+        present = self.newest.keys() | {(subject, number) for subject, number, _ in self.noted}
+        for subject, number in sorted(self.touched - self.rows.keys()):
+            if (subject, number) in present:
+                self.problems.append(f"{self.subjects[subject]['name']} {number} is missing")
 
-def check_rows(lines: Iterable[str], journal: Journal) -> dict[tuple[str, int], Any]:
-    """Check that each row is as it was recorded, and that none is missing; return what tables have to agree with."""
+
+def read_rows(
+    lines: Iterable[str], subjects: dict[str, Any], problems: Problems
+) -> tuple[dict[tuple[str, int], str], dict[tuple[str, int], Any]]:
+    """Return the digest of each row, and what tables have to agree with."""
+    digests: dict[tuple[str, int], str] = {}
     kept: dict[tuple[str, int], Any] = {}
-    seen = journal.seen
     shown = {subject: same for subject, _, same in TABLES.values()}
-    present = {(subject, number) for subject, number, _ in journal.noted}
     for line in lines:
         subject, number, values = json.loads(line)
-        found = hashlib.sha256(b"".join(map(encoded, values))).hexdigest()
-        is_noted = journal.subjects[subject].get("noted")
-        name = journal.subjects[subject]["name"]
-        if (subject, number) in seen:
-            journal.problems.append(f"{name} {number} is there twice")
-        elif is_noted and (subject, number, found) not in journal.noted:
-            journal.problems.append(f"{name} {number} was altered, or was never recorded")
-        elif not is_noted and journal.newest.get((subject, number)) != found:
-            journal.problems.append(f"{name} {number} was altered, or was never recorded")
-        seen.add((subject, number))
+        if (subject, number) in digests:
+            problems.append(f"{subjects[subject]['name']} {number} is there twice")
+        digests[subject, number] = hashlib.sha256(b"".join(map(encoded, values))).hexdigest()
         if subject in shown:
-            row = dict(zip(journal.subjects[subject]["columns"], values, strict=False))
+            row = dict(zip(subjects[subject]["columns"], values, strict=False))
             kept[subject, number] = {column: row.get(column) for column in shown[subject].values()}
-    for subject, number in sorted(journal.touched - seen):
-        if (subject, number) in journal.newest or (subject, number) in present:
-            journal.problems.append(f"{journal.subjects[subject]['name']} {number} is missing")
-    return kept
+        bounded(len(digests))
+    return digests, kept
 
 
 def check_table(name: str, lines: Iterable[str], journal: Journal, kept: dict[tuple[str, int], Any]) -> None:
@@ -171,36 +196,37 @@ def check_table(name: str, lines: Iterable[str], journal: Journal, kept: dict[tu
             value = row[source]
             if column == "status" and value is None:
                 value = "approved"
-            plain = re.fullmatch(r"[\w .:,/()#-]*", value or "", re.ASCII) and not (value or "").startswith("-")
-            if plain and cells[column] != (value or ""):
+            # Others are escaped, or begin with an apostrophe so that they are no formula.
+            is_plain = re.fullmatch(r"(\w[\w .:,/()#-]*)?", value or "", re.ASCII)
+            if is_plain and cells[column] != (value or ""):
                 journal.problems.append(f"{name}: {key} {cells[key]} has another {column} than was recorded")
 
 
 def replayed(read: Callable[[str], Iterable[str]]) -> tuple[list[str], dict[str, Any]]:
     """Replay a bundle; read(name) gives the lines of a file. Return (problems, what was found)."""
     scans: list[Any] = []
-    sealed, problems = replay_ledger((line for name in ("07-ledger.txt", "07-later.txt") for line in read(name)), scans)
+    problems = Problems()
+    ledger = (line for name in ("07-ledger.txt", "07-later.txt") for line in read(name))
+    sealed = replay_ledger(ledger, scans, problems)
     begin = sealed["entry"] if sealed.get("scan") else GENESIS
     journal_begin = (sealed.get("journal") or GENESIS) if sealed.get("scan") else GENESIS
     head = scans[-1][1] if scans else GENESIS
-    rows = iter(read("07-rows.jsonl"))
-    journal = Journal(json.loads(next(rows, "{}")))
-    del rows
+    lines = iter(read("07-rows.jsonl"))
+    header = json.loads(next(lines, "{}"))
+    rows, kept = read_rows(lines, header.get("subjects", {}), problems)
+    journal = Journal(header, rows, problems)
     journal.read(read("07-journal.txt"), journal_begin, head)
     journal.check_links(scans, begin, journal_begin)
-    rows = iter(read("07-rows.jsonl"))
-    next(rows, None)
-    kept = check_rows(rows, journal)
+    journal.check_rows()
     for name in TABLES if journal.subjects else ():
         check_table(name, read(name), journal, kept)
-    found = {
+    return problems, {
         "scans": len(scans),
         "entries": len(journal.entries),
         "head": head,
         "upgraded": journal.upgraded,
-        "rows": len(journal.seen),
+        "rows": len(rows),
     }
-    return problems + journal.problems, found
 
 
 def main() -> None:

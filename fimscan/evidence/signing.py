@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import stat
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -17,6 +18,21 @@ from fimscan.trust import make_private_directories, trust_problem
 
 _LONGEST_PEM = 1 << 16
 _SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
+
+
+class Signer(Protocol):
+    """What signs evidence. A key in a file is one; a token or a TPM can be another."""
+
+    def sign(self, data: bytes, /) -> bytes:
+        """Sign ``data`` with Ed25519: 64 raw bytes."""
+
+    @property
+    def public_pem(self) -> bytes:
+        """The public key, PEM (SubjectPublicKeyInfo)."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The public key's fingerprint: see :func:`fingerprint_of`."""
 
 
 class SigningKey:
@@ -90,19 +106,29 @@ def load_or_create_key(path: str) -> SigningKey:
         InputError: it cannot be read, is not an Ed25519 key in PEM, or others than its owner can read it.
         OutputError: it cannot be created.
     """
-    if (problem := trust_problem(path, alone=True)) is not None:
-        raise InputError(f"the signing key {path} is not used: {problem}")
-    try:
-        return _load_key(path)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise InputError(f"cannot read the signing key {path}: {error.strerror}") from error
+    if (known := load_key(path)) is not None:
+        return known
     try:
         _create_key(path)
         return _load_key(path)
     except OSError as error:
         raise OutputError(f"cannot create the signing key {path}: {error.strerror}") from error
+
+
+def load_key(path: str) -> SigningKey | None:
+    """Load the signing key at ``path``; ``None`` if there is no such file.
+
+    Raises:
+        InputError: it cannot be read, is not an Ed25519 key in PEM, or others than its owner can read it.
+    """
+    if (problem := trust_problem(path, alone=True)) is not None:
+        raise InputError(f"the signing key {path} is not used: {problem}")
+    try:
+        return _load_key(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"cannot read the signing key {path}: {error.strerror}") from error
 
 
 def _load_key(path: str) -> SigningKey:
@@ -131,25 +157,43 @@ def _load_key(path: str) -> SigningKey:
 
 
 def _create_key(path: str) -> None:
-    directory = os.path.dirname(path) or "."
-    make_private_directories(directory)
-    pem = Ed25519PrivateKey.generate().private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    partial = f"{path}.{secrets.token_hex(8)}.new"
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    make_private_directories(os.path.dirname(path) or ".")
+    _, partial = new_key(path)
     try:
-        with open(descriptor, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(descriptor)
         # link, not rename: when two processes create a key at once, the second must not replace the key of the first.
         os.link(partial, path)
     except FileExistsError:
         pass
     finally:
         os.unlink(partial)
-    _sync_directory(directory)
+    _sync_directory(os.path.dirname(path) or ".")
+
+
+def new_key(path: str) -> tuple[SigningKey, str]:
+    """Make a key and store it beside ``path``, mode 0600; return it and the file's name.
+
+    Raises:
+        OSError: it cannot be stored.
+    """
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    partial = f"{path}.{secrets.token_hex(8)}.new"
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(pem)
+        file.flush()
+        os.fsync(descriptor)
+    return SigningKey(key), partial
+
+
+def install_key(partial: str, path: str) -> None:
+    """Let a key that :func:`new_key` has stored replace the one at ``path``.
+
+    Raises:
+        OSError: it cannot be put there.
+    """
+    os.replace(partial, path)
+    _sync_directory(os.path.dirname(path) or ".")
 
 
 def _sync_directory(directory: str) -> None:

@@ -12,7 +12,7 @@ import json
 import os
 import stat
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import BinaryIO
@@ -21,6 +21,7 @@ from fimscan.errors import InputError, VerificationError
 from fimscan.evidence import replay
 from fimscan.evidence.archive import Member, check_size, open_member, read_archive
 from fimscan.evidence.chains import ledger_text
+from fimscan.evidence.key_chain import FOLDER, Link, links_in, path_between, rotations
 from fimscan.evidence.layout import (
     FILES,
     LATER,
@@ -30,11 +31,13 @@ from fimscan.evidence.layout import (
     SCANS,
     SIGNATURE,
     SUMS,
+    TIMESTAMP,
     UNSIGNED,
     sums_text,
 )
 from fimscan.evidence.signing import fingerprint_of, load_public_key, parse_fingerprint, signature_holds
-from fimscan.model import Check, Checkpoint, ScanStatus
+from fimscan.evidence.timestamp import authority_problem, read_response
+from fimscan.model import Check, Checkpoint, ScanStatus, SignerState
 from fimscan.report.display import minute_text, show
 from fimscan.report.pruning import removed_text
 from fimscan.store.ledger import LedgerLine, StateDigest, checkpoint_in, problems_of_lines
@@ -49,12 +52,13 @@ _LARGEST_SMALL = 1 << 20  # bytes; limit for members read at once: the sums, the
 class VerifyReport:
     """The result of a verification. ``fingerprint`` is the signer's; empty if there is no readable key.
 
-    ``is_signer_checked``: the signer's key was compared with one that was given; ``None`` for a database.
+    ``signer`` is ``None`` for a database. ``unmade`` are the names of checks that could not be made without more.
     """
 
     checks: tuple[Check, ...]
     fingerprint: str
-    is_signer_checked: bool | None = None
+    signer: SignerState | None = None
+    unmade: frozenset[str] = frozenset()
 
     @property
     def ok(self) -> bool:
@@ -62,8 +66,31 @@ class VerifyReport:
         return all(check.ok for check in self.checks)
 
 
-def verify_bundle(path: str | bytes | os.PathLike[str], *, fingerprint: str | None = None) -> VerifyReport:
-    """Verify a bundle; with ``fingerprint``, also that this key signed it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the verifier knows: the expected fingerprint, rotations of keys, certificates of time stamping authorities.
+
+    ``fingerprint`` is normalized by :func:`fimscan.evidence.signing.parse_fingerprint`.
+    """
+
+    fingerprint: str | None = None
+    links: Sequence[Link] = ()
+    tsa_ca: str | None = None
+
+
+_NOTHING = Known()
+
+
+def verify_bundle(
+    path: str | bytes | os.PathLike[str],
+    *,
+    fingerprint: str | None = None,
+    links: Sequence[Link] = (),
+    tsa_ca: str | None = None,
+) -> VerifyReport:
+    """Verify a bundle; with ``fingerprint``, also that this key signed it, or one that ``links`` connect with it.
+
+    ``tsa_ca`` is a file with certificates, for a timestamp that was attached.
 
     Raises:
         VerificationError: it is not a bundle, or its container is not the canonical one of its members.
@@ -80,15 +107,15 @@ def verify_bundle(path: str | bytes | os.PathLike[str], *, fingerprint: str | No
             if not stat.S_ISREG(status.st_mode):
                 raise InputError(f"cannot read the bundle {shown}: not a regular file")
             check_size(status.st_size, status.st_blocks * 512)
-            return verify_stream(file, expected)
+            return verify_stream(file, Known(fingerprint=expected, links=links, tsa_ca=tsa_ca))
     except OSError as error:
         raise InputError(f"cannot read the bundle {shown}: {error.strerror or error}") from error
     except VerificationError as error:
         raise VerificationError(f"{shown}: {error}") from error
 
 
-def verify_stream(file: BinaryIO, expected: str | None = None) -> VerifyReport:
-    """Like :func:`verify_bundle`, for a seekable stream; ``expected`` is normalized by ``parse_fingerprint``."""
+def verify_stream(file: BinaryIO, known: Known = _NOTHING) -> VerifyReport:
+    """Like :func:`verify_bundle`, for a seekable stream."""
     members = {member.name: member for member in read_archive(file)}
     container = Check.of("container", ok=True, detail=f"{file.tell()} bytes, no byte altered")
     missing = sorted(REQUIRED - members.keys())
@@ -96,13 +123,38 @@ def verify_stream(file: BinaryIO, expected: str | None = None) -> VerifyReport:
         absent = Check.of("members", ok=False, detail=f"missing: {', '.join(missing)}")
         return VerifyReport(checks=(container, absent), fingerprint="")
     sums = _small(file, members[SUMS])
-    signer, signature, fingerprint = _check_signature(file, members, sums, expected)
+    signature, fingerprint = _check_signature(file, members, sums)
+    signer, state = _check_signer(file, members, fingerprint, known)
+    stamped = _check_timestamp(file, members, sums, known.tsa_ca)
     last, linked = _check_chain(file, members)
     checks = (
         *(container, _check_digests(sums, members), signature, signer, linked, _check_state(file, members, last)),
-        _check_rows(file, members),
+        *(_check_rows(file, members), *stamped),
     )
-    return VerifyReport(checks=checks, fingerprint=fingerprint, is_signer_checked=expected is not None)
+    unmade = {"signer"} if state is SignerState.UNCHECKED else set()
+    unmade |= {check.name for check in stamped if check.ok and known.tsa_ca is None}
+    return VerifyReport(checks=checks, fingerprint=fingerprint, signer=state, unmade=frozenset(unmade))
+
+
+def _check_timestamp(file: BinaryIO, members: dict[str, Member], sums: bytes, tsa_ca: str | None) -> tuple[Check, ...]:
+    """Check an attached timestamp: that it is of these sums and, with certificates, that its authority signed it."""
+    if TIMESTAMP not in members:
+        if tsa_ca is None:
+            return ()
+        return (Check.of("timestamp", ok=False, detail=f"{TIMESTAMP} is missing: no timestamp was attached"),)
+    response = _small(file, members[TIMESTAMP])
+    try:
+        stamp = read_response(response)
+    except VerificationError as error:
+        return (Check.of("timestamp", ok=False, detail=f"{TIMESTAMP} is {error}"),)
+    if not stamp.is_of(sums):
+        return (Check.of("timestamp", ok=False, detail=f"{TIMESTAMP} is a timestamp of something else than {SUMS}"),)
+    if tsa_ca is None:
+        detail = f"says {stamp.time}; who signed that was not checked: give the authority's certificate with --tsa-ca"
+        return (Check.of("timestamp", ok=True, detail=detail),)
+    problem = authority_problem(response, sums, tsa_ca)
+    detail = f"{SUMS} existed at {stamp.time}, says the authority" if problem is None else f"not accepted: {problem}"
+    return (Check.of("timestamp", ok=problem is None, detail=detail),)
 
 
 def _check_rows(file: BinaryIO, members: dict[str, Member]) -> Check:
@@ -153,28 +205,41 @@ def _listed(sums: bytes) -> dict[str, str]:
     return {show(name): show(digest) for digest, _, name in columns}
 
 
-def _check_signature(
-    file: BinaryIO, members: dict[str, Member], sums: bytes, expected: str | None
-) -> tuple[Check, Check, str]:
+def _check_signature(file: BinaryIO, members: dict[str, Member], sums: bytes) -> tuple[Check, str]:
     key = load_public_key(_small(file, members[PUBLIC_KEY]))
     if key is None:
-        unusable = f"{PUBLIC_KEY} is not an Ed25519 public key"
-        return Check.of("signer", ok=False, detail=unusable), Check.of("signature", ok=False, detail=unusable), ""
-    fingerprint = fingerprint_of(key)
+        return Check.of("signature", ok=False, detail=f"{PUBLIC_KEY} is not an Ed25519 public key"), ""
     if signature_holds(key, _small(file, members[SIGNATURE]), sums):
         signature = Check.of("signature", ok=True, detail=f"{SUMS} is signed with the key in {PUBLIC_KEY}")
     else:
         signature = Check.of("signature", ok=False, detail=f"{SIGNATURE} is not this key's signature of {SUMS}")
+    return signature, fingerprint_of(key)
+
+
+def _check_signer(
+    file: BinaryIO, members: dict[str, Member], fingerprint: str, known: Known
+) -> tuple[Check, SignerState]:
+    """Compare the signer with the expected one, also by the rotations in the bundle and those that are known."""
+    expected = known.fingerprint
+    if not fingerprint:
+        return Check.of("signer", ok=False, detail=f"{PUBLIC_KEY} is not an Ed25519 public key"), SignerState.OTHER
     if expected is None:
         detail = (
             f"not checked: {fingerprint}; compare it with the one that you received out of band, or give that one with"
             " --fingerprint"
         )
-    elif expected == fingerprint:
-        detail = f"{fingerprint}, as expected"
-    else:
-        detail = f"signed by {fingerprint}, expected {expected}"
-    return Check.of("signer", ok=expected in (None, fingerprint), detail=detail), signature, fingerprint
+        return Check.of("signer", ok=True, detail=detail), SignerState.UNCHECKED
+    if expected == fingerprint:
+        return Check.of("signer", ok=True, detail=f"{fingerprint}, as expected"), SignerState.EXPECTED
+    inside = {name: _small(file, member) for name, member in members.items() if name.startswith(FOLDER)}
+    proven = rotations([*links_in(inside), *known.links])
+    for old, new, words in ((expected, fingerprint, "later"), (fingerprint, expected, "earlier")):
+        between = path_between(proven, old, new)
+        if between is not None:
+            detail = f"{fingerprint}, a {words} key of the expected signer: rotated {between[-1].time}"
+            return Check.of("signer", ok=True, detail=detail), SignerState.LINKED
+    detail = f"signed by {fingerprint}, expected {expected}; no rotation of keys connects them"
+    return Check.of("signer", ok=False, detail=detail), SignerState.OTHER
 
 
 def _check_chain(file: BinaryIO, members: dict[str, Member]) -> tuple[LedgerLine | None, Check]:

@@ -52,7 +52,7 @@ from fimscan.model.audit import (
     Role,
 )
 from fimscan.model.changes import Breach, Change, ChangeKind, Window
-from fimscan.model.checks import Check, CheckSeverity, worst
+from fimscan.model.checks import Check, CheckSeverity, SignerState, worst
 from fimscan.model.clock import ClockLook
 from fimscan.model.controls import ControlFailure, ControlKind, ControlReport, Symptom
 from fimscan.model.files import (
@@ -215,6 +215,7 @@ __all__ = [
     "SelftestStep",
     "SettingChange",
     "Severity",
+    "SignerState",
     "Standing",
     "Status",
     "StepResult",

@@ -49,3 +49,12 @@ def worst(checks: Iterable[Check]) -> CheckSeverity:
     """The worst severity of all checks; ``ok`` where there are none."""
     order = list(CheckSeverity)
     return max((check.severity for check in checks), key=order.index, default=CheckSeverity.OK)
+
+
+class SignerState(StrEnum):
+    """Whether the signer of a bundle is the one that it should be."""
+
+    UNCHECKED = "not-checked"  # no fingerprint was given to compare with: anybody can sign
+    EXPECTED = "expected"
+    LINKED = "linked"  # rotations lead from the expected key to the signer's, or the other way
+    OTHER = "other"

@@ -65,9 +65,9 @@ def write_html(diff: Diff, out: TextIO, grouping: Grouping | None = None, contex
     data["program"], data["filters"], data["shown"] = program, context.filters, diff.shown
     data["accept"] = accept_one_set(program, diff, grouping)
     data["rules"] = coverage_command(program, diff.findings)
-    style, script = _source("page.css"), _source("page.js")
+    style, script = page_source("page.css"), page_source("page.js")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page = environment.from_string(_source("page.html.j2")).stream(
+    page = environment.from_string(page_source("page.html.j2")).stream(
         host=show(diff.host),
         headline=headline(diff),
         seen=f"as of scan {diff.end.id} ({minute_text(diff.end.started_ns)})",
@@ -79,8 +79,8 @@ def write_html(diff: Diff, out: TextIO, grouping: Grouping | None = None, contex
         filters=context.filters,
         style=style,
         script=script,
-        style_digest=_digest(style),
-        script_digest=_digest(script),
+        style_digest=csp_digest(style),
+        script_digest=csp_digest(script),
         data=_inert(data),
         chunks=evidence_chunks(explained, context.explanations, context.texts),
     )
@@ -88,11 +88,12 @@ def write_html(diff: Diff, out: TextIO, grouping: Grouping | None = None, contex
     out.write("\n")
 
 
-def _source(name: str) -> str:
+def page_source(name: str) -> str:
+    """The text of a part of the page: its template, its style, its script."""
     return resources.files("fimscan.report.page").joinpath(name).read_text("utf-8")
 
 
-def _digest(text: str) -> str:
+def csp_digest(text: str) -> str:
     """The digest of an inline element, as a Content-Security-Policy names it."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 

@@ -29,4 +29,11 @@ def between(session: Session, first: int, last: int) -> Iterator[tuple[int, Cloc
     query = select(_table).join(scan).where(scan.c.host_id == session.host_id)
     query = query.where(_table.c.scan_id >= first, _table.c.scan_id <= last).order_by(_table.c.scan_id)
     for row in session.execute(query, execution_options=STREAMED):
-        yield row.scan_id, ClockLook(**json.loads(row.detail))
+        yield row.scan_id, _loaded(row.detail)
+
+
+def _loaded(detail: str) -> ClockLook:
+    try:
+        return ClockLook(**json.loads(detail))
+    except TypeError as error:  # another program wrote it
+        raise ValueError(f"no look at the clock: {error}") from error

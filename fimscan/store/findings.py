@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -106,6 +106,13 @@ def findings_between(
     table = schema.change
     query = _finished_changes(session).where(table.c.scan_id > start, table.c.scan_id <= end)
     return _findings(session, query.order_by(table.c.id), known)
+
+
+def numbers_between(session: Session, first: int, last: int) -> Iterator[int]:
+    """The numbers of the changes of scans ``first`` <= s <= ``last``."""
+    table = schema.change
+    mine = (table.c.host_id == session.host_id) & table.c.scan_id.between(first, last)
+    yield from session.execute(select(table.c.id).where(mine), execution_options=STREAMED).scalars()
 
 
 def has_any_between(session: Session, start: int, end: int) -> bool:

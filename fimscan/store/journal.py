@@ -89,8 +89,13 @@ class Entry:
         return self.entry == entry(self.previous, self.summary, hashlib.sha256(self.items).hexdigest())
 
     def codes(self) -> Iterator[tuple[int, int, bytes]]:
-        """Yield its items as they are stored: code of the subject, number, digest."""
-        yield from _ITEM.iter_unpack(self.items)
+        """Yield its items as they are stored: code of the subject, number, digest; without :attr:`rest`."""
+        yield from _ITEM.iter_unpack(self.items[: len(self.items) - len(self.rest)])
+
+    @property
+    def rest(self) -> bytes:
+        """What is left of the items of a damaged entry after the last whole one."""
+        return self.items[len(self.items) // _ITEM.size * _ITEM.size :]
 
     def unpacked(self) -> Iterator[Item]:
         """Yield its items; raises ``ValueError`` or ``struct.error`` if they are malformed."""

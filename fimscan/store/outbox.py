@@ -198,13 +198,26 @@ def listing(session: Session, limit: int, *states: MessageState) -> list[OutboxM
     return _load(session, which, limit=limit, newest=True)
 
 
-def between(session: Session, start_ns: int, end_ns: int) -> Iterator[OutboxMessage]:
-    """The messages that were made in a stretch of time, without bodies, oldest first, streamed."""
+def between(session: Session, start_ns: int, end_ns: int, scans: tuple[int, int]) -> Iterator[OutboxMessage]:
+    """The messages that were made in a stretch of time, or are about scans from the first to the last one.
+
+    Without bodies, oldest first, streamed.
+    """
     columns = [column for column in _table.c if column.name != "body"]
-    which = (_mine(session), _table.c.made_ns >= start_ns, _table.c.made_ns < end_ns)
-    query = select(*columns).where(*which).order_by(_table.c.id)
+    query = select(*columns).where(_mine(session), _within(start_ns, end_ns, scans)).order_by(_table.c.id)
     for row in session.execute(query, execution_options=STREAMED):
         yield _message(row, body=None)
+
+
+def numbers_between(session: Session, start_ns: int, end_ns: int, scans: tuple[int, int]) -> Iterator[int]:
+    """The numbers of the messages of :func:`between`."""
+    query = select(_table.c.id).where(_mine(session), _within(start_ns, end_ns, scans))
+    yield from session.execute(query, execution_options=STREAMED).scalars()
+
+
+def _within(start_ns: int, end_ns: int, scans: tuple[int, int]) -> ColumnElement[bool]:
+    made = (_table.c.made_ns >= start_ns) & (_table.c.made_ns < end_ns)
+    return made | _table.c.scan_id.between(*scans)
 
 
 def since_scan(session: Session, output: str, scan: int) -> list[OutboxMessage]:

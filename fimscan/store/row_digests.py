@@ -21,7 +21,7 @@ from itertools import chain, count, groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Row, Select, select
 
 from fimscan.model import ScanStatus
 from fimscan.store import codec, schema
@@ -174,11 +174,27 @@ def of_numbered(session: Session, subject: Subject, *which: ColumnElement[bool])
     names = (*rows.columns, *rows.later)
     query = select(*(columns[name] for name in names)).where(columns.host_id == session.host_id, *which)
     many, shown = len(rows.columns), SHOWN.get(subject)
-    for row in session.execute(query.order_by(columns.id), execution_options=STREAMED):
+    found = session.execute(query.order_by(columns.id), execution_options=STREAMED)
+    if shown is not None:
+        yield from _with_shown(subject, shown, names, found)
+        return
+    for row in found:
         is_old = all(value is None for value in row[many:])
         yield Item(subject, row.id, digest_of(row[:many] if is_old else row))
-        if shown is not None:
-            yield Item(shown, row.id, digest_of(shown_values(shown, row._asdict())))
+
+
+def _with_shown(subject: Subject, shown: Subject, names: Sequence[str], found: Iterable[Row[Any]]) -> Iterator[Item]:
+    """Yield the item of each row, and that of what evidence shows of it; each value is encoded once."""
+    assert isinstance(shown.rows, Shown) and isinstance(subject.rows, Numbered) and not subject.rows.later
+    number = names.index(shown.rows.number)
+    places = [names.index(name) for name in shown.rows.columns]
+    for row in found:
+        parts = [_encoded(value) for value in row]
+        yield Item(subject, row[number], hashlib.sha256(b"".join(parts)).digest())
+        for place in places:
+            if b'"cmdline":' in parts[place] and isinstance(row[place], str):
+                parts[place] = _encoded(codec.without_command_lines(row[place]))
+        yield Item(shown, row[number], hashlib.sha256(b"".join([parts[place] for place in places])).digest())
 
 
 def shown_values(subject: Subject, row: Mapping[str, Any]) -> list[Any]:

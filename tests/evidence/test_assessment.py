@@ -207,7 +207,7 @@ def test_the_index_has_the_report_for_each_requirement(trouble: Bundle) -> None:
         found = {row["requirement"] for row in index if row["file"] == name}
         assert found >= {"11.5.2", "10.2.2", "10.3.4", "10.4", "10.5.1", "10.6", "10.7.2", "10.7.3", "6.5.1", "12.10.5"}
         assert f"  {name}" in trouble.members["00-README.txt"].decode()
-    assert {entry.name for entry in CONTENTS if not entry.optional} <= set(trouble.members)
+    assert {entry.name for entry in CONTENTS} <= set(trouble.members)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,12 @@ from typing import Any
 import pytest
 from alembic.script import ScriptDirectory
 
+from fimscan.config import parse_config
 from fimscan.errors import UsageError
+from fimscan.evidence.bundle import build_bundle
+from fimscan.evidence.collect import collected
+from fimscan.evidence.signing import SigningKey
+from fimscan.evidence.verify import verify_bundle
 from fimscan.model import Scan, ScanStatus
 from fimscan.pipeline.record import scan_entry
 from fimscan.store import accesses, journal, migrate, registry, row_digests
@@ -222,7 +227,13 @@ def _as_before(revision: str, database: Path) -> None:
     ],
 )
 def test_an_upgraded_database_verifies_and_is_covered_from_then_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str, unknown_then: tuple[str, ...], edit: str, words: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    key: SigningKey,
+    revision: str,
+    unknown_then: tuple[str, ...],
+    edit: str,
+    words: str,
 ) -> None:
     """Old entries replay unchanged; existing rows are added to the journal as they are."""
     site, path = new_site(tmp_path), tmp_path / "x.db"
@@ -240,6 +251,11 @@ def test_an_upgraded_database_verifies_and_is_covered_from_then_on(
     _as_before(revision, path)
     upgraded = replace(site, database=Database(f"sqlite:///{path}", host=HOST))
     assert problems(upgraded.database, every_scan=True) == []
+    config = parse_config(f'[[watch]]\npath = "{site.watched}"\n')
+    with collected(upgraded.database, config, 0, 2**62, audit_rules="", reconfigured=lambda *_: ()) as data:
+        build_bundle(data, key, tmp_path / "x.zip")
+    report = verify_bundle(tmp_path / "x.zip")
+    assert report.ok and "digests were taken in when fimscan was upgraded" in report.checks[-1].detail
     (upgraded.watched / "a").write_text("after the upgrade")
     with pretended_audit():
         upgraded.scan()

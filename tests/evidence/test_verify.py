@@ -24,7 +24,7 @@ from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.inputs import BundleInput
 from fimscan.evidence.layout import UNSIGNED, sums_text
 from fimscan.evidence.signing import SigningKey
-from fimscan.evidence.verify import verify_bundle, verify_stream
+from fimscan.evidence.verify import Known, verify_bundle, verify_stream
 from tests.evidence.site import container_of
 
 Make = Callable[..., BundleInput]
@@ -59,7 +59,7 @@ def sign(contents: dict[str, bytes], key: SigningKey) -> dict[str, bytes]:
 
 
 def failed(data: bytes, expected: str | None = None) -> set[str]:
-    report = verify_stream(io.BytesIO(data), expected)
+    report = verify_stream(io.BytesIO(data), Known(fingerprint=expected))
     assert report.ok == all(check.ok for check in report.checks)
     return {check.name for check in report.checks if not check.ok}
 

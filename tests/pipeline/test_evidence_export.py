@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -121,3 +123,121 @@ def test_what_was_altered_in_the_database_is_not_signed(cli: Cli, bundle: Path) 
 def readme_of(bundle: Path) -> str:
     with zipfile.ZipFile(bundle) as archive:
         return archive.read("00-README.txt").decode()
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# What an assessor asks, with the ZIP alone
+
+
+Tables = dict[str, list[dict[str, str]]]
+
+
+def test_what_an_assessor_asks(cli: Cli) -> None:
+    """Who approved it and on what ticket, who was alerted, when monitoring was blind, what happened to logs."""
+    tables = assessed(cli)
+    for check in (check_approval, check_alerts, check_coverage, check_logs):
+        check(tables)
+
+
+def assessed(cli: Cli) -> Tables:
+    """The tables of a host with an output, a log, a change that was accepted, and one that waits."""
+    logs = cli.root / "logs"
+    logs.mkdir()
+    (logs / "app.log").write_text("one\n")
+    cli.write_config(
+        extra=f'[[output]]\nname = "siem"\ntype = "file"\npath = "{cli.root}/alerts.json"',
+        watch=f'[[watch]]\npath = "{logs}"\npolicy = "append-only"',
+    )
+    cli.scan()
+    (cli.watched / "a").write_text("approved\n")
+    (logs / "app.log").write_text("one\ntwo\n")
+    cli.scan(4)
+    cli("accept", f"{cli.watched}/a", "--ticket", "CHG-7", "--reason", "release 2", code=0)
+    (cli.watched / "b").write_text("nobody knows\n")
+    (logs / "app.log").write_text("")
+    cli.scan(4)
+    out = cli.root / "q.zip"
+    cli("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(out), code=0)
+    with zipfile.ZipFile(out) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".csv")]
+        return {name: list(csv.DictReader(io.StringIO(archive.read(name).decode()))) for name in names}
+
+
+def check_approval(assessed: Tables) -> None:
+    """The row of the change has it, and so has that of the decision; another change waits."""
+    changes = {row["object"].rpartition("/")[2]: row for row in assessed["09-changes.csv"]}
+    approved, waiting = changes["a"], changes["b"]
+    assert (approved["status"], approved["ticket"], approved["decision_reason"]) == ("approved", "CHG-7", "release 2")
+    assert approved["reviewer"] and approved["decided_utc"] and approved["severity"] == "high" and approved["set"]
+    assert (waiting["status"], waiting["ticket"], waiting["reviewer"]) == ("pending", "", "")
+    first, decision = assessed["11-dispositions.csv"]
+    assert first["reason"] == "first scan"
+    assert (decision["decision"], decision["ticket"]) == (approved["decision"], "CHG-7")
+    assert decision["path"] == approved["object"] and decision["taken_back"] == "no"
+
+
+def check_alerts(assessed: Tables) -> None:
+    """Each message says which changes it is about, and when its receiver acknowledged it."""
+    (route,) = assessed["04-policy/alert-routes.csv"]
+    assert route["output"] == "siem" and route["destination"].endswith("/alerts.json")
+    alerted = {row["changes"]: row for row in assessed["10-alerts.csv"] if row["kind"] == "changes"}
+    numbers = {number for changes in alerted for part in changes.split() for number in _numbers(part)}
+    assert numbers == {int(row["change"]) for row in assessed["09-changes.csv"]}
+    assert all(row["state"] == "delivered" and row["acknowledged_utc"] for row in alerted.values())
+
+
+def _numbers(part: str) -> range:
+    first, _, last = part.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def check_coverage(assessed: Tables) -> None:
+    """Every interval between comparisons; that audit was not looked at; when monitoring began."""
+    before, *between = assessed["08-continuity.csv"]
+    assert before["status"] == "not-monitored" and {row["status"] for row in between} == {"ok"}
+    assert {row["cause"] for row in assessed["08-audit-coverage.csv"]} <= {"not-observed", "log-missing"}
+    assert assessed["08-audit-coverage.csv"]
+    assert assessed["03-hosts.csv"][0]["monitoring_began_utc"]
+    assert [row["scan"] for row in assessed["14-time-sync.csv"]] == ["1", "2", "3"]
+    assert {row["synchronized"] for row in assessed["14-time-sync.csv"]} <= {"yes", "no", ""}
+
+
+def check_logs(assessed: Tables) -> None:
+    """Growth is expected, truncation is not."""
+    (log,) = assessed["13-log-integrity.csv"]
+    assert log["path"].endswith("/app.log")
+    assert (log["grown_or_rotated"], log["breaches"], log["status"]) == ("1", "truncated:1", "breached")
+    kept = {row["kind"]: row for row in assessed["15-retention.csv"]}
+    assert (kept["findings"]["kept_for"], kept["findings"]["removed_before_utc"]) == ("400d", "")
+    assert kept["scans"]["oldest_utc"].startswith(TODAY[:4])
+
+
+def test_without_a_fingerprint_nothing_is_simply_ok(cli: Cli, bundle: Path) -> None:
+    """In JSON, too: anybody can sign with a key of their own."""
+    said = cli("verify", str(bundle), code=0).stdout
+    assert "Intact, signer not checked" in said and "ok    signer" not in said
+    document = json.loads(cli("verify", str(bundle), "--format", "json", code=0).stdout)
+    assert (document["ok"], document["result"]) == (None, "intact, signer not checked")
+    assert {check["check"]: check["ok"] for check in document["checks"]}["signer"] is None
+    known = json.loads(
+        cli("verify", str(bundle), "--fingerprint", document["fingerprint"], "--format", "json", code=0).stdout
+    )
+    assert (known["ok"], known["result"]) == (True, "intact, signed by the expected key")
+    other = json.loads(cli("verify", str(bundle), "--fingerprint", "0" * 64, "--format", "json", code=25).stdout)
+    assert (other["ok"], other["result"]) == (False, "failed")
+
+
+def test_a_sample_is_drawn_again_by_its_seed(cli: Cli, bundle: Path) -> None:
+    """A seed that was not given is printed; a seed alone is a mistake."""
+    period = ("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(bundle))
+    said = cli(*period, "--sample", "25", code=0).stdout
+    seed = re.search(r"drawn with the seed (\d+)\.", said)
+    assert seed is not None
+    samples = []
+    for _ in range(2):
+        cli(*period, "--sample", "25", "--seed", seed[1], code=0)
+        with zipfile.ZipFile(bundle) as archive:
+            samples.append(archive.read("17-sample.csv"))
+    assert samples[0] == samples[1] and samples[0].count(b"\n") == 2
+    cli("verify", str(bundle), code=0)
+    assert "--seed needs --sample" in cli(*period, "--seed", "1").stderr

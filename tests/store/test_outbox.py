@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fimscan.model import MessageKind, MessageState, NewMessage
 from fimscan.store import outbox
@@ -108,3 +110,11 @@ def test_a_scan_is_recorded_with_its_outputs_or_not_at_all(cli: Cli) -> None:
     cli.scan()
     with closing(sqlite3.connect(cli.database)) as connection:
         assert connection.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
+
+
+@given(st.sets(st.integers(1, 60)))
+def test_the_numbers_of_changes_take_little_room_and_are_read_back(numbers: set[int]) -> None:
+    """As ranges: a wave of a hundred thousand changes is one."""
+    text = outbox._ranges_text(numbers)
+    assert {number for part in outbox._ranges(text or None) for number in part} == numbers
+    assert outbox._ranges_text(range(1, 100_000)) == "1-99999"

@@ -6,14 +6,13 @@ after it was made printable.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
 
 from fimscan.evidence.assessment.document import HOW_TO_READ, Report
+from fimscan.report.html import csp_digest
 
 
 def html_report(report: Report) -> Iterator[str]:
@@ -24,7 +23,7 @@ def html_report(report: Report) -> Iterator[str]:
         report=report,
         how_to_read=HOW_TO_READ,
         style=style,
-        style_digest="sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        style_digest=csp_digest(style),
     )
     yield "\n"
 

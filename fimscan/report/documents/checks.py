@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
-from fimscan.model import Check, worst
+from fimscan.model import Check, SignerState, worst
 from fimscan.report.display import json_text
 
 
@@ -30,36 +30,47 @@ def checks_document(checks: Sequence[Check]) -> dict[str, Any]:
     }
 
 
-UNCHECKED = "intact, signer not checked"
-"""The result for a bundle without any problem whose signer was not compared with a known one: anybody can sign."""
+_RESULTS = {
+    None: "intact",
+    # Never simply "ok": anybody can sign with a key of their own.
+    SignerState.UNCHECKED: "intact, signer not checked",
+    SignerState.EXPECTED: "intact, signed by the expected key",
+    SignerState.LINKED: "intact, signed by an earlier or later key of the expected signer",
+    SignerState.OTHER: "failed",
+}
 
 
-def verify_result(checks: Sequence[Check], *, is_signer_checked: bool | None) -> str:
-    """The result in words; ``is_signer_checked`` is ``None`` where nothing is signed."""
-    if not all(check.ok for check in checks):
-        return "failed"
-    if is_signer_checked is None:
-        return "intact"
-    return "intact, signed by the expected key" if is_signer_checked else UNCHECKED
+def verify_result(checks: Sequence[Check], signer: SignerState | None) -> str:
+    """The result in words; ``signer`` is ``None`` where nothing is signed."""
+    return _RESULTS[signer] if all(check.ok for check in checks) else "failed"
 
 
 def verify_document(
-    checks: Sequence[Check], *, fingerprint: str, is_signer_checked: bool | None = None
+    checks: Sequence[Check],
+    *,
+    fingerprint: str,
+    signer: SignerState | None = None,
+    unmade: Set[str] = frozenset(),
 ) -> dict[str, Any]:
     """The ``fimscan.verify/1`` document; ``fingerprint`` is the signer's, empty where there is none.
 
-    Without a check of the signer, neither that check nor the whole is "ok": it is unknown.
+    ``unmade`` names checks that could not be made: these are neither ok nor failed. Without a check of the signer, nor
+    is the whole.
     """
     failed = any(not check.ok for check in checks)
-    unknown = is_signer_checked is False and not failed
-
-    def is_ok(check: Check) -> bool | None:
-        return None if check.ok and check.name == "signer" and is_signer_checked is False else check.ok
-
+    unknown = signer is SignerState.UNCHECKED and not failed
     return {
         "schema": "fimscan.verify/1",
         "ok": None if unknown else not failed,
-        "result": verify_result(checks, is_signer_checked=is_signer_checked),
+        "result": verify_result(checks, signer),
+        "signer": None if signer is None else signer.value,
         "fingerprint": fingerprint or None,
-        "checks": [{"check": check.name, "ok": is_ok(check), "detail": json_text(check.detail)} for check in checks],
+        "checks": [
+            {
+                "check": check.name,
+                "ok": None if check.ok and check.name in unmade else check.ok,
+                "detail": json_text(check.detail),
+            }
+            for check in checks
+        ],
     }
