@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import struct
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Protocol
@@ -97,6 +98,13 @@ class Staged:
         self._file.seek(0)
         while block := self._file.read(BLOCK):
             out.write(block)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of a text, without reading all of it into memory. Do not write meanwhile."""
+        self._file.seek(0)
+        for line in self._file:
+            yield line.decode("utf-8")
+        self._file.seek(0, os.SEEK_END)
 
     def __enter__(self) -> Staged:
         return self

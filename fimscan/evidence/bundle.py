@@ -1,23 +1,31 @@
 """Build the evidence bundle of one host and one period, and put it in place atomically.
 
-Every member is staged first: the index and the README come first in the ZIP, but summarize the other members.
+Every member is staged first: the report, the index and the README come first in the ZIP, but summarize the others.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import secrets
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
 from fimscan.errors import OutputError, UsageError
 from fimscan.evidence.archive import Output, Staged, write_archive
+from fimscan.evidence.assessment.document import report_of
+from fimscan.evidence.assessment.html import html_report
+from fimscan.evidence.assessment.mapping import frameworks
+from fimscan.evidence.assessment.observers import observe
+from fimscan.evidence.assessment.oscal import oscal_results
+from fimscan.evidence.assessment.pdf import pdf_report
+from fimscan.evidence.assessment.scope import Scope, scope_of
 from fimscan.evidence.chains import write_journal, write_ledger, write_rows
 from fimscan.evidence.changes import write_changes
-from fimscan.evidence.contents import CONTENTS, SAMPLE
+from fimscan.evidence.contents import CONTENTS, COPIES, SAMPLE
 from fimscan.evidence.continuity import NS_PER_HOUR, continuity
 from fimscan.evidence.controls import (
     write_audit_coverage,
@@ -27,12 +35,15 @@ from fimscan.evidence.controls import (
     write_selftests,
     write_time_sync,
 )
+from fimscan.evidence.copies import ecs_lines, ocsf_lines
 from fimscan.evidence.index import write_index
 from fimscan.evidence.inputs import BundleInput
 from fimscan.evidence.key_chain import Link, members_of, rotations
 from fimscan.evidence.layout import (
     CHANGES,
+    CHANGES_ECS,
     CHANGES_JSON,
+    CHANGES_OCSF,
     CONTINUITY,
     FILES,
     INDEX,
@@ -42,16 +53,16 @@ from fimscan.evidence.layout import (
     PUBLIC_KEY,
     README,
     REPORT,
+    REPORT_PDF,
+    RESULTS,
     ROWS,
     SCANS,
     SIGNATURE,
     SUMS,
     sums_text,
 )
-from fimscan.evidence.observed import Observer, observed
 from fimscan.evidence.readme import Facts, readme
 from fimscan.evidence.records import write_hosts, write_retention
-from fimscan.evidence.report import write_report
 from fimscan.evidence.response import write_alert_routes, write_alerts, write_dispositions
 from fimscan.evidence.sample import Sampler
 from fimscan.evidence.signing import Signer
@@ -70,6 +81,7 @@ from fimscan.passwords import without_password
 from fimscan.report.display import show, time_text
 
 _NS_PER_DAY = 86400 * 10**9
+_LARGEST_CELL = 1 << 30  # a message can be about many thousand changes, which 10-alerts.csv lists in one cell
 
 
 def build_bundle(
@@ -152,6 +164,7 @@ def _write(
     facts = replace(_stage_evidence(data, covered_to, key.fingerprint, members), rotations=rotations(links))
     for name, content in members_of(links).items():
         members.stage(name).write(content)
+    _stage_report(scope_of(data, covered_to, facts.files), key.fingerprint, members)
     write_index(members.stage(INDEX), data.host, facts.entries, members)
     members.stage(README).write(encode(readme(data, facts)))
     members.stage(PUBLIC_KEY).write(key.public_pem)
@@ -174,17 +187,11 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
     sampler = None if data.sample is None else Sampler(data.sample)
     if sampler is not None:
         data = replace(data, changes=sampler.changes(data.changes), alerts=sampler.alerts(data.alerts))
-    seen = Observer()
-    data = replace(
-        data,
-        changes=seen.changes(data.changes),
-        alerts=seen.alerts(data.alerts),
-        logs=tuple(data.logs),
-        clocks=tuple(data.clocks),
-    )
     changes = write_changes(members.stage(CHANGES), members.stage(CHANGES_JSON), data.changes, data.host, period)
     rows = {FILES: files.files, CHANGES: changes}
     write_continuity(members.stage(CONTINUITY), data.host, stretches, max_gap_ns / NS_PER_HOUR)
+    if data.copies:
+        _stage_copies(members)
     texts = {
         "04-policy/configuration.json": configuration,
         "04-policy/audit-rules.txt": data.audit_rules,
@@ -193,12 +200,11 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
         members.stage(name).write(encode(text))
     for name, write in _writers(data).items():
         rows[name] = write(members.stage(name), data.host)
-    write_report(members.stage(REPORT), data, observed(data, stretches, seen), fingerprint)
     sampled = None if sampler is None else sampler.write(members.stage(SAMPLE.name), data.host, data.scans)
     if sampled is not None:
         rows[SAMPLE.name] = sampled.size
     return Facts(
-        entries=CONTENTS if sampled is None else (*CONTENTS, SAMPLE),
+        entries=(*CONTENTS, *(COPIES if data.copies else ()), *((SAMPLE,) if sampled is not None else ())),
         sampled=sampled,
         files=files,
         changes=changes,
@@ -207,6 +213,31 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
         masked=configuration != data.config_json,
         empty=frozenset(name for name, count in rows.items() if not count),
     )
+
+
+def _stage_copies(members: _Members) -> None:
+    for name, lines in ((CHANGES_ECS, ecs_lines), (CHANGES_OCSF, ocsf_lines)):
+        out = members.stage(name)
+        for line in lines(members[CHANGES_JSON].lines()):
+            out.write(line)
+
+
+def _stage_report(scope: Scope, fingerprint: str, members: _Members) -> None:
+    """Stage the report. It is made from the tables that are staged: it says what they say."""
+    observations = observe(lambda name: _rows(members[name]), scope)
+    report = report_of(scope, observations, frameworks(), fingerprint)
+    page = members.stage(REPORT)
+    for text in html_report(report):
+        page.write(encode(text))
+    members.stage(REPORT_PDF).write(pdf_report(report))
+    digests = {name: staged.sha256 for name, staged in members.items()}
+    members.stage(RESULTS).write(oscal_results(scope, observations, report, digests))
+
+
+def _rows(table: Staged) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file, numbered as a spreadsheet does. No cell has a line break, so each is one line."""
+    csv.field_size_limit(_LARGEST_CELL)
+    return enumerate(csv.DictReader(table.lines(), strict=True), 2)
 
 
 def _writers(data: BundleInput) -> Mapping[str, Callable[[Staged, str], int]]:

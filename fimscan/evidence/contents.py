@@ -31,14 +31,28 @@ class Entry:
     empty: str = ""
 
 
+_IN_THE_REPORT = tuple(
+    Shows(number, procedure, "the observations and exceptions of this requirement")
+    for number, procedure in (
+        *(("11.5.2", "11.5.2.a"), ("11.5.2", "11.5.2.b"), ("10.2.2", "10.2.2"), ("10.3.4", "10.3.4")),
+        *(("10.4", "10.4.1.1"), ("10.5.1", "10.5.1"), ("10.6", "10.6.1"), ("10.7.2", "10.7.2.b")),
+        *(("10.7.3", "10.7.3.b"), ("6.5.1", "6.5.1"), ("12.10.5", "12.10.5")),
+    )
+)
+
 CONTENTS = (
     Entry(
         name="01-report.html",
         text=(
-            "for people: a page for each requirement with the exceptions, the file and line that show each, what was"
-            " observed, and what is not proved; NIST SP 800-53, CIS and STIG"
+            "the report for an assessor, to read first: for each requirement what is asked, the exceptions with file"
+            " and row, what was observed, and what is not proved. It says nothing that is not in the other files"
         ),
-        shows=(Shows("11.5.2", "11.5.2.a", "an overview by requirement, with the exceptions"),),
+        shows=_IN_THE_REPORT,
+    ),
+    Entry(
+        name="01-report.pdf",
+        text="the same report on paper. Characters that its Latin fonts do not have are written \\uNNNN",
+        shows=_IN_THE_REPORT,
     ),
     Entry(
         name="03-hosts.csv",
@@ -279,7 +293,29 @@ CONTENTS = (
         shows=(Shows("11.5.2", "11.5.2.b", "change detection was tried with a known change, up to the receivers"),),
         empty="no selftest was run in the period",
     ),
+    Entry(
+        name="17-assessment-results.json",
+        text=(
+            "the observations of 01-report.html for programs, as OSCAL 1.2.1 assessment results. It has no findings:"
+            " whether a control is satisfied is the assessor's decision"
+        ),
+        shows=(Shows("11.5.2", "11.5.2.a", "the observations of all requirements, for programs"),),
+    ),
 )
+
+COPIES = (
+    Entry(
+        name="09-changes.ecs.ndjson",
+        text="the same changes for a SIEM: Elastic Common Schema 9.4, a document a line (--copies)",
+        shows=(Shows("11.5.2", "11.5.2.a", "the same, for programs"),),
+    ),
+    Entry(
+        name="09-changes.ocsf.ndjson",
+        text="the same changes for a SIEM: OCSF 1.8 File System Activity, an event a line (--copies)",
+        shows=(Shows("11.5.2", "11.5.2.a", "the same, for programs"),),
+    ),
+)
+"""Only in a bundle with copies for SIEMs."""
 
 SAMPLE = Entry(
     name="17-sample.csv",

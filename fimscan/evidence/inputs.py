@@ -139,6 +139,7 @@ class BundleInput:
     - ``selftests``: the selftests that began in the period.
     - ``unreadable``: files that the last complete scan could not read.
     - ``config_json``: a JSON object; its SHA-256 is the ``config_digest`` of scans.
+    - ``copies``: whether the changes are in the bundle a second time, in the formats of SIEMs.
     - ``max_gap_days``: a longer time between two comparisons is a gap.
     """
 
@@ -164,6 +165,7 @@ class BundleInput:
     later: Sequence[Scan] = ()
     failed_checks: Sequence[str] | None = None
     max_gap_days: float = 7
+    copies: bool = False
     host_facts: HostFacts = HostFacts()
     routes: Sequence[AlertRoute] = ()
     audit_gaps: Sequence[tuple[bytes, Gap]] = ()

@@ -226,7 +226,6 @@ def _contents(facts: Facts) -> str:
 CONTENTS
 {"".join(lines)}
 NOT INCLUDED
-  This version of fimscan does not produce 01-report.pdf: print 01-report.html.
   What people did about control failures (10.7.3), and whether a person read
   an alert, is not recorded.
 """

@@ -186,6 +186,7 @@ def read_rows(
 def check_table(name: str, lines: Iterable[str], journal: Journal, kept: dict[tuple[str, int], Any]) -> None:
     """Compare a table with the rows that the journal binds; texts that had to be escaped are left out."""
     subject, key, same = TABLES[name]
+    csv.field_size_limit(1 << 30)  # a message can be about many thousand changes, listed in one cell
     for cells in csv.DictReader(lines):
         row = kept.get((subject, int(cells[key])))
         if row is None:

@@ -122,7 +122,7 @@ def write_schedule(out: Staged, host: str, schedule: Mapping[str, str]) -> int:
     """``04-policy/schedule.csv``: when each job runs, as a cron expression (host's time zone) or an interval."""
     with Table(out, host, ("job", "runs_at")) as table:
         for job, when in sorted(schedule.items()):
-            table.add(job, when)
+            table.add(job, show(when))
     return table.rows
 
 

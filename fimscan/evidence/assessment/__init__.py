@@ -1,0 +1,4 @@
+"""What the report of a bundle says to an assessor: observations from its tables, arranged by requirement.
+
+Data flows one way: tables -> ``observers`` -> ``document`` (with ``mapping``) -> ``html`` and ``pdf``.
+"""

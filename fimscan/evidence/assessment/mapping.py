@@ -1,0 +1,45 @@
+"""Read ``requirements.toml``: which observations show what, for which requirement of which framework."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    """What is asked, the ids of the observations that show something of it, and what is not proved."""
+
+    framework: str
+    id: str
+    title: str
+    asked: str
+    shown: tuple[str, ...]
+    not_proved: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Framework:
+    """A set of requirements; with ``pages``, each of them has a page of its own."""
+
+    id: str
+    title: str
+    pages: bool
+    requirements: tuple[Requirement, ...]
+
+
+@cache
+def frameworks() -> tuple[Framework, ...]:
+    """All of them, in the order of the file."""
+    text = resources.files("fimscan.evidence.assessment").joinpath("requirements.toml").read_text("utf-8")
+    table = tomllib.loads(text)
+    every = [
+        Requirement(**{**item, "shown": tuple(item["shown"]), "not_proved": tuple(item["not_proved"])})
+        for item in table["requirement"]
+    ]
+    return tuple(
+        Framework(**item, requirements=tuple(some for some in every if some.framework == item["id"]))
+        for item in table["framework"]
+    )
