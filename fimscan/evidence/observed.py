@@ -58,7 +58,8 @@ class _Some:
 class Observer:
     """Notes what passes by."""
 
-    def __init__(self) -> None:
+    def __init__(self, alerts_since_ns: int = 0) -> None:
+        self._alerts_since_ns = alerts_since_ns
         self.kinds: Counter[str] = Counter()
         self.verdicts: Counter[str] = Counter()
         self.statuses: Counter[str] = Counter()
@@ -80,7 +81,8 @@ class Observer:
     def _note(self, step: Finding, line: int) -> None:
         number = step.change.id
         change, answer, decided = step.change, step.attribution, step.disposition
-        self._lines.setdefault(number, line)
+        if change.window.before_ns >= self._alerts_since_ns:  # messages about earlier ones may have been pruned
+            self._lines.setdefault(number, line)
         self.kinds[change.kind.value] += 1
         self.verdicts[answer.verdict.value] += 1
         what = f"change {number}, {show(change.path)}"
@@ -135,7 +137,7 @@ def observed(data: BundleInput, stretches: Sequence[Stretch], seen: Observer) ->
         "10.7.2, 10.7.3": _failures(data),
         "6.5.1": _made([f"changes of the period: {_counted(seen.statuses)}"], [seen.without_ticket, seen.pending]),
         "12.10.5": _made(
-            [f"configured receivers: {len(data.routes)}", f"messages: {_counted(seen.states)}"],
+            [f"configured receivers: {len(data.routes)}", f"messages: {_counted(seen.states)}", *_pruned_alerts(data)],
             [_no_route(data), seen.unacknowledged, unalerted],
         ),
     }
@@ -166,6 +168,11 @@ def _no_route(data: BundleInput) -> _Some:
     if data.routes:
         return _Some()
     return _whole("04-policy/alert-routes.csv", "no receiver is configured: nobody is alerted")
+
+
+def _pruned_alerts(data: BundleInput) -> list[str]:
+    since = data.alerts_since_ns
+    return [f"messages from before {time_text(since)} were pruned"] if since > data.start_ns else []
 
 
 def _detection(data: BundleInput, stretches: Sequence[Stretch], seen: Observer, unalerted: _Some) -> Observed:

@@ -18,6 +18,15 @@ from fimscan.report.display import minute_text, show
 from fimscan.report.html import csp_digest, page_source
 
 
+def _source(name: str) -> str:
+    return resources.files("fimscan.evidence").joinpath(name).read_text("utf-8")
+
+
+# Read when this is imported: a command that has given up its privileges may not reach these files any more.
+_STYLE = page_source("page.css") + _source("report.css")
+_TEMPLATE = _source("report.html.j2")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Page:
     requirement: Requirement
@@ -36,10 +45,9 @@ class _Page:
 
 def write_report(out: Staged, data: BundleInput, found: Mapping[str, Observed], fingerprint: str) -> None:
     """Write the report; ``found`` is what was observed, by requirement."""
-    style = page_source("page.css") + _source("report.css")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     pages: Sequence[_Page] = [_Page(requirement=one, observed=found[one.number]) for one in REQUIREMENTS]
-    text = environment.from_string(_source("report.html.j2")).render(
+    text = environment.from_string(_TEMPLATE).render(
         host=show(data.host),
         period=f"{minute_text(data.start_ns)} to {minute_text(data.end_ns)}",
         generated=minute_text(data.generated_ns),
@@ -47,11 +55,7 @@ def write_report(out: Staged, data: BundleInput, found: Mapping[str, Observed], 
         altered=bool(data.failed_checks),
         pages=pages,
         mapped=MAPPED,
-        style=style,
-        style_digest=csp_digest(style),
+        style=_STYLE,
+        style_digest=csp_digest(_STYLE),
     )
     out.write(encode(text + "\n"))
-
-
-def _source(name: str) -> str:
-    return resources.files("fimscan.evidence").joinpath(name).read_text("utf-8")
