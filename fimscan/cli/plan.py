@@ -19,10 +19,9 @@ from fimscan.model import ChangePlan, Diff, PlanProgress
 from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import diff_from_baseline
 from fimscan.pipeline.history.plans import progress
-from fimscan.report.display import minute_text
 from fimscan.report.documents.plans import plans_document
 from fimscan.report.json import write_document
-from fimscan.report.plans import expected_text, plan_lines
+from fimscan.report.plans import end_text, expected_text, plan_lines
 from fimscan.store import plans as plan_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -112,7 +111,7 @@ def open_plan(  # noqa: PLR0913  # one argument for each option
         if form == "json":
             _write(database, settings, form, made.id)
             return
-    click.echo(f"Plan {made.id} is open until {minute_text(until_ns)}: {expected_text(made)}.")
+    click.echo(f"Plan {made.id} is open until {end_text(made)}: {expected_text(made)}.")
 
 
 @plan.command("list")

@@ -45,7 +45,7 @@ def plan_lines(item: PlanProgress, width: int | None = None) -> Iterator[str]:
     ended = f", closed by {show(plan.closed_by or '')} {minute_text(plan.closed_ns)}" if plan.closed_ns else ""
     yield (
         f"plan {plan.id}  {item.state}  {show(plan.ticket)}  {minute_text(plan.opened_ns)} to"
-        f" {minute_text(plan.until_ns)}, opened by {show(plan.opened_by.name)}{ended}"
+        f" {end_text(plan)}, opened by {show(plan.opened_by.name)}{ended}"
     )
     yield f"    expects {expected_text(plan)}"
     if plan.reason:
@@ -56,6 +56,13 @@ def plan_lines(item: PlanProgress, width: int | None = None) -> Iterator[str]:
         yield from (f"    {heading}: {show(name)}" for name in names[:_NAMED])
         if len(names) > _NAMED:
             yield f"    {heading}: and {len(names) - _NAMED:,} more"
+
+
+def end_text(plan: ChangePlan) -> str:
+    """When a plan ends; with seconds where it does not end with a minute."""
+    minute = minute_text(plan.until_ns)
+    seconds = plan.until_ns // 10**9 % 60
+    return minute.replace(" UTC", f":{seconds:02} UTC") if seconds else minute
 
 
 def expected_text(plan: ChangePlan) -> str:

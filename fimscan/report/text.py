@@ -153,8 +153,9 @@ def _summary(diff: Diff, limit: int, width: int, command: str) -> Iterator[Text]
 
 def head_lines(diff: Diff, width: int) -> Iterator[Text]:
     """What differs, as of which scan, with how many rows of each verdict; logs that only grew."""
-    for line in wrap(headline(diff), width, "", _INDENT):
-        yield Text(line, style="bold")
+    # With a path in it, it is one line: that can be copied.
+    lines = wrap(headline(diff), width, "", _INDENT) if diff.unchanged is None else [headline(diff)]
+    yield from (Text(line, style="bold") for line in lines)
     if diff.findings:
         seen = f"scan {diff.end.id} ({minute_text(diff.end.started_ns)}): "
         for line in pack(verdict_counts(diff), width, f"as of {seen}", _INDENT):

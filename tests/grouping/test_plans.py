@@ -24,6 +24,7 @@ from fimscan.model import (
     Reviewer,
     Verdict,
 )
+from fimscan.report.plans import end_text
 from tests.report.conftest import Make
 
 MAKE = Make()
@@ -86,6 +87,12 @@ def test_only_in_its_time() -> None:
     assert not is_planned(row, plan(until_ns=moment - 1))
     assert not is_planned(row, plan(closed_ns=moment - 1))
     assert is_planned(row, plan(closed_ns=moment + 1))
+
+
+def test_when_a_plan_ends_is_told_to_the_second_where_that_matters() -> None:
+    """A change at 18:44:45 is late for a plan until 18:44:30."""
+    assert end_text(plan(until_ns=1_795_408_500 * 10**9)) == "2026-11-23 04:35 UTC"
+    assert end_text(plan(until_ns=1_795_408_530 * 10**9)) == "2026-11-23 04:35:30 UTC"
 
 
 def test_what_was_changed_again_after_its_time_is_told() -> None:
