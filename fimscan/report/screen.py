@@ -162,12 +162,13 @@ def _report(diff: Diff, grouping: Grouping, screen: Screen) -> list[Text]:
         # Each title is a line.
         most = min(most, screen.height, screen.limit if screen.limit is not None else most)
     entries = [*_entries(standing_out[:most], diff, screen)]
-    lines = _laid_out(diff, grouping, screen, _Shown(most, entries))
+    parts = _Parts(diff, grouping, screen)
+    lines = _laid_out(parts, _Shown(most, entries))
     if not screen.is_whole:
         shorter = _shorter(most)
         while _height(lines, screen.width) > screen.height and (counts := next(shorter, None)) is not None:
             titles, full = counts
-            lines = _laid_out(diff, grouping, screen, _Shown(titles, entries[:full]))
+            lines = _laid_out(parts, _Shown(titles, entries[:full]))
     return lines
 
 
@@ -186,9 +187,35 @@ def _shorter(most: int) -> Iterator[tuple[int, int]]:
     yield from ((full, full) for full in range(least - 1, 0, -1))
 
 
-def _laid_out(diff: Diff, grouping: Grouping, screen: Screen, shown: _Shown) -> list[Text]:
-    footer = [*_footer(diff, grouping, screen)]
-    above = [*_above(diff, grouping, screen, shown, screen.height - len(footer) - 2)]
+class _Parts:
+    """What a screen is made of. Each part counts all rows of the report, so it is made once for all layouts tried."""
+
+    def __init__(self, diff: Diff, grouping: Grouping, screen: Screen) -> None:
+        self.diff, self.grouping, self.screen = diff, grouping, screen
+        self.head = [*head_lines(diff, screen.width), *reconfiguration_lines(diff)]
+        self.altered = [item for item in diff.unreadable if item.differs]
+        self._footers: dict[bool, list[Text]] = {}
+        self._lines: dict[tuple[int, bool], Text] = {}
+
+    def footer(self, *, is_short: bool = False) -> list[Text]:
+        """The lines below the sets."""
+        if is_short not in self._footers:
+            self._footers[is_short] = [*_footer(self.diff, self.grouping, self.screen, is_short=is_short)]
+        return self._footers[is_short]
+
+    def set_lines(self, sets: Sequence[ChangeSet], *, are_above: bool) -> Iterator[Text]:
+        """One line for each set."""
+        for item in sets:
+            key = item.number, are_above
+            if key not in self._lines:
+                (self._lines[key],) = _set_lines((item,), self.diff, self.screen.width, are_above=are_above)
+            yield self._lines[key]
+
+
+def _laid_out(parts: _Parts, shown: _Shown) -> list[Text]:
+    grouping, screen = parts.grouping, parts.screen
+    footer = parts.footer()
+    above = [*_above(parts, shown, screen.height - len(footer) - 2)]
     # All changes of a set may have been listed already, because they stand out.
     are_above = shown.titles == len(grouping.standing_out)
     everything = len(shown.entries) == len(grouping.standing_out)
@@ -203,7 +230,7 @@ def _laid_out(diff: Diff, grouping: Grouping, screen: Screen, shown: _Shown) -> 
     if used + 1 + least > screen.height:
         above = [line for line in above if line.plain]
         if _height([*above, *footer, *folded], width) + 1 + least > screen.height:
-            footer = [*_footer(diff, grouping, screen, is_short=True)]
+            footer = parts.footer(is_short=True)
         room = screen.height - _height([*above, *footer, *folded], width) - 1
         if room < least:
             room = _SETS_BELOW_THE_SCREEN if screen.is_whole else least
@@ -212,7 +239,7 @@ def _laid_out(diff: Diff, grouping: Grouping, screen: Screen, shown: _Shown) -> 
         room = screen.height - used - 1
     left = listed[room - 1 :] if len(listed) > room else []
     lines = [*above, Text(_sets_heading(grouping.sets), style="bold"), *folded]
-    lines += _set_lines(listed[: room - 1] if left else listed, diff, screen.width, are_above=are_above)
+    lines += parts.set_lines(listed[: room - 1] if left else listed, are_above=are_above)
     if left:
         changes = sum(len(item.rows) for item in left)
         lines.append(Text(f"... and {plural(len(left), 'more set')} with {changes:,} changes: {screen.command} --sets"))
@@ -241,13 +268,11 @@ def _folded(sets: Sequence[ChangeSet]) -> list[Text]:
     return [Text(f"{','.join(spans[:_FEW]):>2} {count:>6,}  listed above")]
 
 
-def _above(diff: Diff, grouping: Grouping, screen: Screen, shown: _Shown, height: int) -> Iterator[Text]:
+def _above(parts: _Parts, shown: _Shown, height: int) -> Iterator[Text]:
     """What stands out; with texts as far as there is room in ``height`` lines, beside the sets."""
-    width = screen.width
-    head = [*head_lines(diff, width), *reconfiguration_lines(diff)]
+    diff, grouping, screen, head, altered = parts.diff, parts.grouping, parts.screen, parts.head, parts.altered
     yield from head
     standing_out = grouping.standing_out
-    altered = [item for item in diff.unreadable if item.differs]
     count = len(standing_out) + len(altered)
     if not count:
         yield Text()

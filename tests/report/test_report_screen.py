@@ -35,6 +35,7 @@ from fimscan.model import (
     UnreadableReason,
     Verdict,
 )
+from fimscan.report import screen as screen_module
 from fimscan.report.change_sets import REASON_WORDS, accept_command, rank_words, set_title, span_text, user_in_short
 from fimscan.report.screen import Screen, fits, write_screen, write_set, write_sets
 from tests.grouping.conftest import confirmed, facts, intrusion, machine, package_file
@@ -180,6 +181,26 @@ def test_the_most_urgent_are_told_in_full_and_more_have_their_name_on_the_screen
     named = re.findall(r"^modified .* /etc/sudoers\.d/(\d\d)$", written, re.MULTILINE)
     assert more is not None and int(more[1]) + len(named) == 19 and named == sorted(named)
     assert " 1      4  useradd, cp, chmod, by eve as root, 04:35; 3 to look at\n" in written and " above" not in written
+
+
+def test_what_counts_all_rows_is_made_once_however_many_layouts_are_tried(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 50,000 changes, each of them takes a tenth of a second."""
+    made: list[str] = []
+
+    def counted(name: str, original: Any) -> Any:
+        def call(*values: Any, **options: Any) -> Any:
+            made.append(name)
+            return original(*values, **options)
+
+        return call
+
+    for name in ("_footer", "head_lines", "_set_line"):
+        monkeypatch.setattr(screen_module, name, counted(name, getattr(screen_module, name)))
+    loud = [confirmed(make, make.change(path=b"/etc/sudoers.d/%02d" % n, id=n)) for n in range(1, 20)]
+    screen_of(make.diff(*loud, *machine(make, 40).findings), facts(make))
+    assert made.count("head_lines") == 1 and made.count("_footer") <= 2 and made.count("_set_line") <= 8
 
 
 @pytest.mark.parametrize("width", [60, 80])
