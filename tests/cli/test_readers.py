@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become
 NOBODY = 65534
 # Everything is imported as root: the other user may not reach the directory of the tests or of Python.
 AS_NOBODY = f"""
-import os, pkgutil, importlib, sqlalchemy.dialects.sqlite, encodings.ascii, encodings.idna
+import os, pkgutil, importlib, sqlalchemy.dialects.sqlite, encodings.ascii, encodings.idna, encodings.unicode_escape
 import fimscan.cli, fimscan.report
 for package in (fimscan.cli, fimscan.report):
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
