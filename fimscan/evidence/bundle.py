@@ -178,13 +178,12 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
     """Stage all that :data:`CONTENTS` lists, and count the rows of each table."""
     max_gap_ns = round(data.max_gap_days * _NS_PER_DAY)
     sealed = data.checkpoint
-    stretches = continuity(
-        data.scans, data.start_ns, covered_to, max_gap_ns, pruned=sealed is not None and bool(sealed.scan)
-    )
+    since = sealed.began_ns if sealed is not None and sealed.scan else None
+    stretches = continuity(data.scans, data.start_ns, covered_to, max_gap_ns, pruned_since_ns=since)
     configuration = _without_passwords(data.config_json)
     files = write_monitored_files(members.stage(FILES), data.host, data.files)
     period = data.start_ns, data.end_ns
-    sampler = None if data.sample is None else Sampler(data.sample)
+    sampler = None if data.sample is None else Sampler(data.sample, data.alerts_since_ns)
     if sampler is not None:
         data = replace(data, changes=sampler.changes(data.changes), alerts=sampler.alerts(data.alerts))
     changes = write_changes(members.stage(CHANGES), members.stage(CHANGES_JSON), data.changes, data.host, period)

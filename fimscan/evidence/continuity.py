@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fimscan.model import Scan, ScanStatus
@@ -51,13 +51,13 @@ class Stretch:
 
 
 def continuity(
-    scans: Iterable[Scan], start_ns: int, end_ns: int, max_gap_ns: int, *, pruned: bool = False
+    scans: Iterable[Scan], start_ns: int, end_ns: int, max_gap_ns: int, *, pruned_since_ns: int | None = None
 ) -> list[Stretch]:
     """The stretches that overlap the period, in order; ``ok`` if not longer than ``max_gap_ns``.
 
     Only finished complete scans count, each at its end. The first stretch begins with the last comparison before the
     period, if any: otherwise the edge of the period would hide part of a gap. The time before the very first comparison
-    is no gap between two. ``pruned``: there were earlier ones, but they were removed.
+    is no gap between two. ``pruned_since_ns``: there were earlier ones since then, but they were removed.
     """
     done = [
         (scan.finished_ns, scan.id)
@@ -74,16 +74,25 @@ def continuity(
         points.insert(0, (start_ns, None))
     if points[-1][0] != end_ns:
         points.append((end_ns, None))
-    return [_stretch(begin, end, max_gap_ns, pruned=pruned) for begin, end in itertools.pairwise(points)]
+    found = [_stretch(begin, end, max_gap_ns) for begin, end in itertools.pairwise(points)]
+    if first == 0 and pruned_since_ns is not None:
+        return [*_pruned(found[0], pruned_since_ns), *found[1:]]
+    return found
 
 
-def _stretch(begin: _Point, end: _Point, max_gap_ns: int, *, pruned: bool) -> Stretch:
+def _pruned(before: Stretch, since_ns: int) -> Iterator[Stretch]:
+    """Divide the time before the first comparison that is left: without monitoring, then without records of it."""
+    if before.from_ns < since_ns < before.to_ns:
+        yield replace(before, to_ns=since_ns, to_scan=None, note="monitoring began when this ends")
+        before = replace(before, from_ns=since_ns)
+    yield replace(before, status=StretchStatus.PRUNED, note="comparisons of this time were pruned")
+
+
+def _stretch(begin: _Point, end: _Point, max_gap_ns: int) -> Stretch:
     length = end[0] - begin[0]
     status = StretchStatus.OK if 0 <= length <= max_gap_ns else StretchStatus.GAP
     if length < 0:
         note = "the clock was set back: the true length is unknown"
-    elif begin[1] is None and pruned:
-        status, note = StretchStatus.PRUNED, "from the start of the period; earlier comparisons were pruned"
     elif begin[1] is None:
         status, note = StretchStatus.NOT_MONITORED, "monitoring began with the comparison that ends here"
     elif end[1] is None:

@@ -186,6 +186,12 @@ class BundleInput:
         return latest_checkpoint([*self.scans, *self.later])
 
     @property
+    def alerts_since_ns(self) -> int:
+        """Messages from before this time may have been pruned; 0 if none were."""
+        sealed = self.checkpoint
+        return 0 if sealed is None else max(0, sealed.before_ns.get(RetentionKind.OUTBOX, 0))
+
+    @property
     def began_ns(self) -> int | None:
         """When monitoring began: the beginning of the very first scan; ``None`` before it."""
         if self.checkpoint is not None and self.checkpoint.began_ns:

@@ -35,6 +35,7 @@ cat 07-ledger.txt 07-later.txt | {{
     done
     echo "chain head: $last"
 }}"""
+_PROGRAM = resources.files("fimscan.evidence").joinpath("replay.py").read_text("utf-8")
 WRITE_REPLAY = "sed -n '/^#!/,$p' 00-README.txt > replay.py"
 RUN_REPLAY = "python3 replay.py"
 CHECK_STATE = "tail -n +2 06-monitored-files.csv | sed 's/.*,//' | xxd -r -p | sha256sum"
@@ -116,12 +117,17 @@ def _rotated(found: Sequence[Rotation]) -> str:
 def _began(data: BundleInput, stretches: Sequence[Stretch]) -> str:
     if data.began_ns is None:
         return "has not begun"
-    began = f"began {time_text(data.began_ns)}"
-    if stretches[0].status is StretchStatus.NOT_MONITORED and stretches[0].hours is not None:
-        return f"{began}; nothing is known of the first {stretches[0].hours:.3f} hours of the period"
-    if stretches[0].status is StretchStatus.PRUNED:
-        return f"{began}; records of the first {stretches[0].hours or 0:.3f} hours of the period were pruned"
-    return f"{began}, before the period"
+    words = [f"began {time_text(data.began_ns)}"]
+    if (hours := _hours_of(stretches, StretchStatus.NOT_MONITORED)) is not None:
+        words.append(f"nothing is known of the first {hours:.3f} hours of the period")
+    if (hours := _hours_of(stretches, StretchStatus.PRUNED)) is not None:
+        words.append(f"records of {hours:.3f} hours of the period were pruned")
+    return "; ".join(words) if len(words) > 1 else f"{words[0]}, before the period"
+
+
+def _hours_of(stretches: Sequence[Stretch], status: StretchStatus) -> float | None:
+    found = [stretch.hours or 0 for stretch in stretches if stretch.status is status]
+    return sum(found) if found else None
 
 
 def _sample(data: BundleInput, sampled: SampleFacts | None) -> str:
@@ -406,4 +412,4 @@ WHAT NO CHAIN CAN SHOW
 
 def _program() -> str:
     """The program that replays everything: the last part, so that sed can cut it out."""
-    return resources.files("fimscan.evidence").joinpath("replay.py").read_text("utf-8")
+    return _PROGRAM

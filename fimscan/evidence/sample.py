@@ -49,8 +49,9 @@ class SampleFacts:
 class Sampler:
     """Draws from the changes as they pass by, then notes the alerts about the drawn ones as these pass by."""
 
-    def __init__(self, sample: Sample) -> None:
+    def __init__(self, sample: Sample, alerts_since_ns: int = 0) -> None:
         self.sample = sample
+        self._alerts_since_ns = alerts_since_ns
         self.population = 0
         self._drawn: list[tuple[bytes, Finding]] = []
         self._alerts: dict[int, list[OutboxMessage]] = {}
@@ -86,16 +87,18 @@ class Sampler:
             for place, (_, finding) in enumerate(self._drawn, 1):
                 alerts = self._alerts.get(finding.change.id, [])
                 cells = _cells(finding, alerts, ends)
-                found = tuple(exceptions(finding, alerts))
+                found = tuple(exceptions(finding, alerts, self._alerts_since_ns))
                 excepted += bool(found)
                 table.add(place, *cells, "; ".join(found))
         return SampleFacts(size=table.rows, population=self.population, with_exception=excepted)
 
 
-def exceptions(finding: Finding, alerts: Iterable[OutboxMessage]) -> Iterator[str]:
-    """What an assessor would ask about."""
+def exceptions(finding: Finding, alerts: Iterable[OutboxMessage], alerts_since_ns: int) -> Iterator[str]:
+    """What an assessor would ask about. Messages from before ``alerts_since_ns`` may have been pruned."""
     states = [alert.state for alert in alerts]
-    if not states:
+    if not states and finding.change.window.before_ns < alerts_since_ns:
+        yield "messages of that time were pruned"
+    elif not states:
         yield "no alert"
     elif MessageState.DELIVERED not in states:
         yield "no alert was acknowledged"

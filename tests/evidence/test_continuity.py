@@ -40,8 +40,13 @@ def test_no_comparison_before_the_period(scan_at: ScanAt) -> None:
     assert "monitoring began" in stretches[0].note
     assert largest_hours(stretches) == 24
     assert (stretches[0].from_scan, stretches[0].to_scan, stretches[1].to_scan) == (None, 1, None)
-    first, *_ = continuity([scan_at(5, 20 * DAY)], 10 * DAY, 21 * DAY, WEEK, pruned=True)
-    assert (first.status, "pruned" in first.note) == ("pruned", True)
+    for began, wanted in (
+        (5, [(10, 20, "pruned")]),
+        (15, [(10, 15, "not-monitored"), (15, 20, "pruned")]),
+    ):
+        found = continuity([scan_at(5, 20 * DAY)], 10 * DAY, 21 * DAY, WEEK, pruned_since_ns=began * DAY)
+        assert [(x.from_ns // DAY, x.to_ns // DAY, x.status) for x in found] == [*wanted, (20, 21, "ok")]
+        assert largest_hours(found) == 24
 
 
 def test_all_comparisons_before_the_period(scan_at: ScanAt) -> None:

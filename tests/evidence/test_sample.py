@@ -17,8 +17,8 @@ from fimscan.evidence.inputs import BundleInput, FoundChange, Sample
 from fimscan.evidence.sample import draw
 from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.verify import verify_bundle
-from fimscan.model import MessageState, Verdict
-from tests.evidence.conftest import ALICE, DECISION, MESSAGE, make_decided, make_finding
+from fimscan.model import Checkpoint, MessageState, Verdict
+from tests.evidence.conftest import ALICE, DAY, DECISION, MESSAGE, START, make_decided, make_finding
 
 Make = Callable[..., BundleInput]
 Drawn = Callable[..., list[dict[str, str]]]
@@ -94,3 +94,12 @@ def test_a_bundle_with_a_sample_verifies_and_says_so(tmp_path: Path, bundle_inpu
             index = bundle.read("02-evidence-index.csv").decode()
         assert ("2 of 3 changes, drawn with the seed 5" in readme) == (sample is not None)
         assert ("17-sample.csv" in index) == ("17-sample.csv" in readme) == (sample is not None)
+
+
+def test_pruned_messages_are_no_missing_alerts(drawn: Drawn, bundle_input: Make) -> None:
+    """Messages are kept for a shorter time than changes: nobody is told that there was no alert."""
+    known = bundle_input()
+    seal = Checkpoint(scan=0, entry="", journal="", digest="", user="root", before_ns={"outbox": START + 3 * DAY})
+    scans = [*known.scans[:-1], replace(known.scans[-1], checkpoint=seal)]
+    (row,) = drawn(1, 1, changes=[FoundChange(make_finding(40, ALICE, verdict=Verdict.CONFIRMED))], scans=scans)
+    assert row["exceptions"] == "messages of that time were pruned; not reviewed"

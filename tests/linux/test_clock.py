@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from fimscan.linux import clock
@@ -52,3 +54,14 @@ def test_a_program_that_hangs_or_fails_is_not_waited_for(monkeypatch: pytest.Mon
     assert clock._output("sleep", "60") is None
     assert clock._output("false") is None
     assert clock._output("no-such-program") is None
+
+
+@pytest.mark.parametrize(("said", "known"), [("yes\n", True), ("no\n", False), ("", None), (None, None)])
+def test_where_a_sandbox_denies_the_question_systemd_is_asked(
+    monkeypatch: pytest.MonkeyPatch, said: str | None, known: bool | None
+) -> None:
+    """It answers over the bus, whatever system calls are denied."""
+    monkeypatch.setattr(clock, "_ask_kernel", ClockLook)
+    monkeypatch.setattr(os.path, "isdir", lambda path: path == "/run/systemd/system")
+    monkeypatch.setattr(clock, "_output", lambda name, *_: said if name == "timedatectl" else None)
+    assert clock.look_at_clock().synchronized is known
