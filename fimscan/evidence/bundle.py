@@ -18,7 +18,7 @@ from fimscan.errors import OutputError, UsageError
 from fimscan.evidence.archive import Output, Staged, write_archive
 from fimscan.evidence.assessment.document import report_of
 from fimscan.evidence.assessment.html import html_report
-from fimscan.evidence.assessment.mapping import frameworks
+from fimscan.evidence.assessment.mapping import FRAMEWORKS
 from fimscan.evidence.assessment.observers import observe
 from fimscan.evidence.assessment.oscal import oscal_results
 from fimscan.evidence.assessment.pdf import pdf_report
@@ -224,7 +224,7 @@ def _stage_copies(members: _Members) -> None:
 def _stage_report(scope: Scope, fingerprint: str, members: _Members) -> None:
     """Stage the report. It is made from the tables that are staged: it says what they say."""
     observations = observe(lambda name: _rows(members[name]), scope)
-    report = report_of(scope, observations, frameworks(), fingerprint)
+    report = report_of(scope, observations, FRAMEWORKS, fingerprint)
     page = members.stage(REPORT)
     for text in html_report(report):
         page.write(encode(text))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fimscan.evidence.assessment.document import Report, report_of
-from fimscan.evidence.assessment.mapping import frameworks
+from fimscan.evidence.assessment.mapping import FRAMEWORKS
 from fimscan.evidence.assessment.observation import MOST, Observation
 from fimscan.evidence.assessment.observers import observe
 from fimscan.evidence.assessment.pdf import pdf_report
@@ -164,7 +164,7 @@ class Bundle:
         return self.members["01-report.html"].decode()
 
     def report(self) -> Report:
-        return report_of(self.scope, self.observations, frameworks(), "SHA256:0")
+        return report_of(self.scope, self.observations, FRAMEWORKS, "SHA256:0")
 
 
 @pytest.fixture
@@ -183,19 +183,19 @@ def trouble(made: Callable[[BundleInput], Bundle]) -> Bundle:
 
 def test_each_requirement_has_a_page() -> None:
     """Those that an assessor of PCI DSS asks for, and the others by table."""
-    found = {framework.id: [item.id for item in framework.requirements] for framework in frameworks()}
+    found = {framework.id: [item.id for item in framework.requirements] for framework in FRAMEWORKS}
     assert found["pci-dss"] == [
         *("11.5.2", "10.2.2", "10.3.4", "10.4", "10.5.1", "10.6", "10.7.2/10.7.3", "6.5.1", "12.10.5")
     ]
     assert found["nist-800-53"] == ["SI-7 (1)", "SI-7 (2)", "SI-7 (3)", "SI-7 (7)"]
     assert found["stig"] == [f"RHEL-09-6510{number}" for number in (10, 15, 20, 25, 30, 35)]
-    assert all(item.asked and item.shown for framework in frameworks() for item in framework.requirements)
-    assert all(item.not_proved for item in frameworks()[0].requirements)
+    assert all(item.asked and item.shown for framework in FRAMEWORKS for item in framework.requirements)
+    assert all(item.not_proved for item in FRAMEWORKS[0].requirements)
 
 
 def test_the_mapping_names_what_there_is(trouble: Bundle) -> None:
     """Each observation is on some page, no page names one that there is not, and each is of a file of the bundle."""
-    named = {name for framework in frameworks() for item in framework.requirements for name in item.shown}
+    named = {name for framework in FRAMEWORKS for item in framework.requirements for name in item.shown}
     assert named == set(trouble.observations) == {*IS_EXCEPTION, *NO_ROWS}
     assert {item.file for item in trouble.observations.values()} <= set(trouble.members)
 
@@ -235,7 +235,7 @@ def test_the_page_has_each_exception_with_file_and_row(trouble: Bundle) -> None:
     page = trouble.html
     (section,) = re.findall(r'<section class="page" id="pci-dss-11-5-2".*?</section>', page, re.DOTALL)
     assert section.index("Exceptions: ") < section.index(">Observed<") < section.index(">Not proved<")
-    for name in frameworks()[0].requirements[0].shown:
+    for name in FRAMEWORKS[0].requirements[0].shown:
         observation = trouble.observations[name]
         for item in observation.deviations:
             cell = item.row if item.row is not None else "-"
@@ -330,6 +330,18 @@ def test_a_short_history_is_told(made: Callable[[BundleInput], Bundle], months: 
     assert ["no 12 months of history" in item.text for item in observation.deviations] == [True] * is_told
 
 
+def test_pruned_messages_are_no_missing_alerts(made: Callable[[BundleInput], Bundle]) -> None:
+    """Messages are kept for a shorter time than changes: of older changes, nothing is known, and the page says so."""
+    outbox = Retained(
+        kind=RetentionKind.OUTBOX, what="messages", age="90d", schedule="off", removed_before_ns=START + 3 * DAY
+    )
+    observation = made(make_input(alerts=(), retention=(outbox,))).observations["alerted"]
+    assert observation.count == 0
+    assert "3 from before 2023-11-17T22:13:20.000Z, whose messages were pruned" in observation.text
+    earlier = replace(outbox, removed_before_ns=START + DAY)
+    assert made(make_input(alerts=(), retention=(earlier,))).observations["alerted"].count == 3
+
+
 def test_a_violation_comes_first(made: Callable[[BundleInput], Bundle]) -> None:
     """It was reviewed, and has to be followed up (10.4.3); it is no approved change either (6.5.1)."""
     finding = make_finding(40, ALICE, verdict=Verdict.CONFIRMED)
@@ -408,7 +420,7 @@ def test_another_program_reads_the_pdf_file(made: Callable[[BundleInput], Bundle
     done = subprocess.run(["pdftotext", "-raw", tmp_path / "x.pdf", "-"], capture_output=True, check=True)
     text, run_together = done.stdout.decode(), re.sub(r"\s", "", done.stdout.decode())
     assert done.stderr == b""
-    for framework in frameworks():
+    for framework in FRAMEWORKS:
         for item in framework.requirements:
             assert f"{item.id} {item.title}" in " ".join(text.split())
     assert "\\u6f22\\u5b57" in run_together

@@ -15,18 +15,21 @@ from fimscan.evidence.assessment.document import HOW_TO_READ, Report
 from fimscan.report.html import csp_digest
 
 
-def html_report(report: Report) -> Iterator[str]:
-    """Yield the parts of the page."""
-    style = _source("report.css")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    yield from environment.from_string(_source("report.html.j2")).generate(
-        report=report,
-        how_to_read=HOW_TO_READ,
-        style=style,
-        style_digest=csp_digest(style),
-    )
-    yield "\n"
-
-
 def _source(name: str) -> str:
     return resources.files("fimscan.evidence.assessment").joinpath(name).read_text("utf-8")
+
+
+# Read when this is imported: a command that has given up its privileges may not reach these files any more.
+_STYLE, _TEMPLATE = _source("report.css"), _source("report.html.j2")
+
+
+def html_report(report: Report) -> Iterator[str]:
+    """Yield the parts of the page."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    yield from environment.from_string(_TEMPLATE).generate(
+        report=report,
+        how_to_read=HOW_TO_READ,
+        style=_STYLE,
+        style_digest=csp_digest(_STYLE),
+    )
+    yield "\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
-from functools import cache
 from importlib import resources
 
 
@@ -30,9 +29,7 @@ class Framework:
     requirements: tuple[Requirement, ...]
 
 
-@cache
-def frameworks() -> tuple[Framework, ...]:
-    """All of them, in the order of the file."""
+def _read() -> tuple[Framework, ...]:
     text = resources.files("fimscan.evidence.assessment").joinpath("requirements.toml").read_text("utf-8")
     table = tomllib.loads(text)
     every = [
@@ -43,3 +40,7 @@ def frameworks() -> tuple[Framework, ...]:
         Framework(**item, requirements=tuple(some for some in every if some.framework == item["id"]))
         for item in table["framework"]
     )
+
+
+FRAMEWORKS = _read()
+"""All of them, in the order of the file. Read at import: later, the file may be out of reach."""

@@ -29,6 +29,7 @@ _UNSEEN = "No comparison was finished in the period, so that the file is empty s
 def observe(tables: Tables, scope: Scope) -> dict[str, Observation]:
     """All observations, by id."""
     delivered = _delivered_changes(tables("10-alerts.csv"))
+    pruned = next((row["removed_before_utc"] for _, row in tables("15-retention.csv") if row["kind"] == "outbox"), "")
     found = (
         *_schedule(tables("04-policy/schedule.csv")),
         *_settings(tables("04-policy/changes.csv"), scope),
@@ -40,7 +41,7 @@ def observe(tables: Tables, scope: Scope) -> dict[str, Observation]:
         *_missed_runs(tables("08-missed-runs.csv")),
         *_not_compared(tables("08-not-compared.csv"), scope),
         *_audit_coverage(tables("08-audit-coverage.csv"), scope),
-        *_changes(tables("09-changes.csv"), delivered, scope),
+        *_changes(tables("09-changes.csv"), delivered, pruned, scope),
         *_alerts(tables("10-alerts.csv"), scope),
         *_decisions(tables("11-dispositions.csv")),
         *_control_failures(tables("12-control-failures.csv")),
@@ -275,8 +276,12 @@ def _audit_coverage(rows: Rows, scope: Scope) -> Iterator[Observation]:
 # Changes
 
 
-def _changes(rows: Rows, delivered: Container[int], scope: Scope) -> Iterator[Observation]:
-    """Who made the changes, and whether they were alerted, reviewed and approved. A change counts once."""
+def _changes(rows: Rows, delivered: Container[int], pruned: str, scope: Scope) -> Iterator[Observation]:
+    """Who made the changes, and whether they were alerted, reviewed and approved. A change counts once.
+
+    Messages from before ``pruned`` were removed: that there is none about an older change says nothing.
+    """
+    unknown = 0
     unnamed, unalerted, unreviewed, unapproved = Deviations(), Deviations(), Deviations(), Deviations()
     verdicts, states, alerted, tickets, no_login = Counter[str](), Counter[str](), 0, 0, 0
     for number, row in rows:
@@ -291,6 +296,8 @@ def _changes(rows: Rows, delivered: Container[int], scope: Scope) -> Iterator[Ob
             unnamed.add(number, subject, f"{about}: {row['verdict']}, {row['reason'] or 'no reason'}", rank=rank)
         if int(row["change"] or -1) in delivered:
             alerted += 1
+        elif row["window_before_utc"][:19] < pruned[:19]:
+            unknown += 1
         else:
             unalerted.add(number, subject, f"{about}: no delivered alert of the period is about it", rank=rank)
         if row["status"] == "pending":
@@ -304,6 +311,9 @@ def _changes(rows: Rows, delivered: Container[int], scope: Scope) -> Iterator[Ob
         if problem := _approval_problem(row):
             unapproved.add(number, subject, f"{about}: {problem}", rank=rank)
     total = verdicts.total()
+    was_pruned = (
+        f", and {unknown} from before {pruned}, whose messages were pruned (15-retention.csv)" if unknown else ""
+    )
     changes = _count(total, "change") + " found in the period"
     none = "No change was found in the period." if scope.comparisons else _UNSEEN
     yield _observation(
@@ -317,13 +327,14 @@ def _changes(rows: Rows, delivered: Container[int], scope: Scope) -> Iterator[Ob
     )
     yield _observation(
         *("alerted", "Alerts about changes", "09-changes.csv"),
-        f"{changes}: {alerted} of them in a delivered alert of the period (10-alerts.csv), {total - alerted} in none. A"
-        " receiver may be sent only some severities, verdicts or kinds (04-policy/alert-routes.csv). Old messages may"
-        " have been pruned (15-retention.csv)."
+        f"{changes}: {alerted} of them in a delivered alert of the period (10-alerts.csv),"
+        f" {unalerted.count} in none{was_pruned}. A"
+        " receiver may be sent only some severities, verdicts or kinds (04-policy/alert-routes.csv)."
         if total
         else none,
         unalerted,
-        "rows whose change is in no delivered message of 10-alerts.csv (column changes)",
+        "rows whose change is in no delivered message of 10-alerts.csv (column changes)"
+        + (f", and that are not from before {pruned}" if pruned else ""),
     )
     yield _observation(
         *("reviewed", "Review of changes", "09-changes.csv"),
