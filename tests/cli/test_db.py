@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from fimscan.config import load_config
 from fimscan.linux.host import this_host
-from fimscan.store import schema
+from fimscan.pipeline import run_scan
+from fimscan.store import clock, schema
 from fimscan.store.database import Database
 from fimscan.upkeep import restore as restoring
 from tests.conftest import Cli, rows
@@ -279,9 +281,13 @@ def _killed(*_arguments: object, **_options: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_an_upgrade_says_what_it_does_and_can_be_taken_back(cli: Cli) -> None:
+def test_an_upgrade_says_what_it_does_and_can_be_taken_back(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """--dry-run changes nothing; --backup keeps the old schema; a backup of an old schema is restored and upgraded."""
-    cli.scan()
+    config = load_config(str(cli.config))
+    with monkeypatch.context() as patch:
+        patch.setattr(clock, "add", lambda *_: None)  # scans did not look at the clock then
+        with closing(Database(config.database.url, host=this_host())) as database:
+            run_scan(database, config, source=None)
     before = cli.diff()
     _take_back(cli.database)
     old = cli.root / "old.db"
@@ -305,7 +311,7 @@ def _take_back(database: Path) -> None:
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("DROP INDEX ix_scan_checkpoint")
         connection.execute("ALTER TABLE scan DROP COLUMN checkpoint")
-        for table in ("outbox", "selftest"):
+        for table in ("outbox", "selftest", "clock_look"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("UPDATE alembic_version SET version_num = '0017'")
         connection.commit()
