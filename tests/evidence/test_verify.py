@@ -31,6 +31,9 @@ Make = Callable[..., BundleInput]
 OTHER_KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(b"o" * 32))
 
 
+LITTLE = 64  # bytes at the begin and the end of a content that are all tried
+
+
 def holds(data: bytes) -> bool:
     try:
         return verify_stream(io.BytesIO(data)).ok
@@ -80,9 +83,7 @@ def test_every_single_byte_counts(bundle: Path) -> None:
     """A change of any single byte is detected: contents, headers, timestamps, directory."""
     data = bytearray(bundle.read_bytes())
     unnoticed = []
-    start = data.index(b"#!/usr/bin/env python3")  # of each long text, some bytes
-    end = data.index(b"PK\x03\x04", start)
-    for at in (*range(start), *range(start, end, 97), *range(end, len(data))):
+    for at in positions(bundle):
         original = data[at]
         data[at] ^= at % 255 + 1
         if holds(bytes(data)):
@@ -90,6 +91,17 @@ def test_every_single_byte_counts(bundle: Path) -> None:
         data[at] = original
     assert holds(bytes(data))
     assert unnoticed == []
+
+
+def positions(bundle: Path) -> list[int]:
+    """The positions of all bytes outside of contents, and of long contents some."""
+    skipped: set[int] = set()
+    with zipfile.ZipFile(bundle) as found:
+        for member in found.infolist():
+            begin = member.header_offset + 30 + len(member.filename) + len(member.extra)
+            inside = range(begin + LITTLE, begin + member.compress_size - LITTLE)
+            skipped.update(at for at in inside if at % 97)
+    return [at for at in range(bundle.stat().st_size) if at not in skipped]
 
 
 def test_contents_count_without_the_containers_help(bundle: Path) -> None:
