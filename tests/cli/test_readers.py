@@ -60,7 +60,9 @@ def shared() -> Iterator[Cli]:
 def as_nobody(cli: Cli, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command, run by a user who is nobody's friend."""
     command = [sys.executable, "-c", AS_NOBODY, *cli.command(*arguments)[3:]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    # Not what libraries have put into the environment since, as readline does with the size of the terminal.
+    environment = {**os.environ}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
