@@ -53,7 +53,8 @@ def breach_text(change: Change) -> str:
 
 def _differing(changed: tuple[str, ...], before: FileState, after: FileState) -> tuple[str, ...]:
     names = _described_names(changed, is_later=after.mtime_ns >= before.mtime_ns)
-    return tuple([_TEXTS[name](before, after) if name in _TEXTS else name for name in names])
+    # Another program can have written any name into a database.
+    return tuple([_TEXTS[name](before, after) if name in _TEXTS else show(name) for name in names])
 
 
 @lru_cache(maxsize=1024)  # most files of an upgrade differ in the same fields

@@ -88,8 +88,14 @@ class Service:
             time.sleep(0.05)
         return time.monotonic() - start
 
+    def has_reported(self, name: str) -> bool:
+        """Whether a change of this file was reported; of many at once, the text has only change sets."""
+        with sqlite3.connect(self.host.root / "fimscan.db") as connection:
+            query = "SELECT 1 FROM change JOIN scan ON scan.id = change.scan_id WHERE path = ? AND reported"
+            return connection.execute(query, (os.fsencode(self.host.watched / name),)).fetchone() is not None
+
     def wait_for(self, name: str, seconds: float = 15) -> None:
-        self.wait(lambda: f"{self.host.watched}/{name}" in self.said(), seconds)
+        self.wait(lambda: self.has_reported(name), seconds)
 
     def wait_for_row(self, name: str, seconds: float = 15) -> dict[str, Any]:
         self.wait_for(name, seconds)
