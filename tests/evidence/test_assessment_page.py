@@ -48,8 +48,7 @@ def _key() -> SigningKey:
     return SigningKey(Ed25519PrivateKey.from_private_bytes(b"k" * 32))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [340, 1100])
+@pytest.mark.parametrize(("width", "scheme"), [(340, "dark"), (1100, "light")])
 @pytest.mark.parametrize("name", ["troubled", "hostile"])
 def test_the_page_is_accessible_and_inert(
     browser: Browser, pages: dict[str, Path], name: str, width: int, scheme: str
