@@ -109,9 +109,8 @@ def diff(  # noqa: PLR0913  # one argument for each option
     """Show what differs from the accepted baseline, and who changed it.
 
     The text of many changes is one screen: what stands out, each with who did it, then the change sets. What does not
-    fit is counted; --look, --sets and --flat list it. A change set is
-    what one command did with all that it started. The numbers of sets belong to this report: a later scan, or another
-    filter, gives others.
+    fit is counted; --look, --sets and --flat list it. A change set is what one command did with all that it started.
+    The numbers of sets belong to this report: a later scan, or another filter, gives others.
 
     Of files whose content is kept, the text on a terminal also shows what changed in them, at most 20 lines each. All
     other output has the content of files only with --text, which lists every row.
