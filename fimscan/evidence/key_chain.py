@@ -12,8 +12,8 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from fimscan.errors import InputError, OutputError
@@ -210,11 +210,25 @@ def rotate(path: str, now_ns: int) -> Link:
     if load_key(path) is None:
         raise InputError(f"there is no signing key {path} to rotate; the first 'fimscan export' makes one")
     try:
-        with open(path, "rb") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)  # two at once: each adds its own link
+        with _locked(path):  # two at once: each adds its own link
             return _rotated(path, now_ns)
     except OSError as error:
         raise OutputError(f"cannot rotate the signing key {path}: {error.strerror}") from error
+
+
+@contextmanager
+def _locked(path: str) -> Iterator[None]:
+    """Hold the lock of the key at ``path``.
+
+    A rotation replaces the file: whoever waited for the lock of the old one has a lock that no later one waits for, and
+    begins anew.
+    """
+    while True:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                yield
+                return
 
 
 def _rotated(path: str, now_ns: int) -> Link:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +22,7 @@ from fimscan.evidence.inputs import BundleInput
 from fimscan.evidence.key_chain import (
     Link,
     Rotation,
+    chain_file,
     load_chain,
     make_link,
     parse_links,
@@ -73,6 +76,26 @@ def test_rotations_at_once_are_one_chain(tmp_path: Path) -> None:
             thread.join()
     assert len(loaded(Path(path))[1]) == 12
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["key.pem", "key.pem.chain"]
+
+
+def test_a_rotation_that_waited_for_the_lock_of_a_replaced_key_waits_for_the_new_one(tmp_path: Path) -> None:
+    """Otherwise it and one that came later would both replace the chain, and a link would be lost."""
+    key, other = tmp_path / "key.pem", tmp_path / "other.pem"
+    load_or_create_key(str(key))
+    load_or_create_key(str(other))
+    waiting = threading.Thread(target=rotate, args=(str(key), 1))
+    with open(key, "rb") as old, open(other, "rb") as new:
+        fcntl.flock(old, fcntl.LOCK_EX)
+        fcntl.flock(new, fcntl.LOCK_EX)
+        waiting.start()
+        time.sleep(0.2)
+        os.replace(other, key)
+        fcntl.flock(old, fcntl.LOCK_UN)
+        waiting.join(0.5)
+        assert waiting.is_alive()
+        assert not os.path.exists(chain_file(str(key)))
+    waiting.join()
+    assert len(loaded(key)[1]) == 1
 
 
 def _fail(*_: str) -> None:

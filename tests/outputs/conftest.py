@@ -55,7 +55,7 @@ def free_port() -> int:
 def stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(10)
+        process.wait(2)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
