@@ -16,6 +16,7 @@ from types import TracebackType
 import pyte
 
 _PATIENCE_S = 40
+_SILENCE_S = 0.1
 
 
 class Running:
@@ -57,11 +58,13 @@ class Running:
         return self.wait(until)
 
     def wait(self, until: str | Callable[[list[str]], bool]) -> list[str]:
-        """Wait for a text, or for something that holds for the screen."""
+        """Wait for a text, or for something that holds for the screen, and for the rest of what is written with it."""
         deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
             if until in "\n".join(self.lines) if isinstance(until, str) else until(self.lines):
-                return self.lines
+                if self._is_silent():
+                    return self.lines
+                continue
             if not self._read(0.2):
                 break
         raise AssertionError(f"no {until!r} in:\n" + "\n".join(self.lines))
@@ -82,6 +85,11 @@ class Running:
         """Close the terminal, as a lost connection does."""
         os.close(self.terminal)
         self.terminal = -1
+
+    def _is_silent(self) -> bool:
+        """Whether nothing more is written; what is, is taken. A terminal hands a screen over in pieces."""
+        ready, _, _ = select.select([self.terminal], [], [], _SILENCE_S)
+        return not (ready and self._read(0))
 
     def _read(self, wait_s: float) -> bool:
         """Take what was written; whether there may be more."""

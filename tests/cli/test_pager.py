@@ -288,7 +288,7 @@ def test_a_signal_ends_the_pager_too(many: Cli, pager: str, number: signal.Signa
     for _ in range(100):
         shown.quiet(0.1)
         children = children_of(shown.pid)
-        if children and any("sleep" in commands_of(pid) for pid in (*children, *children_of(children[0]))):
+        if any("sleep" in commands_of(pid) for pid in descendants_of(shown.pid)):
             break
     children += children_of(children[0])
     begin = time.monotonic()
@@ -303,6 +303,11 @@ def children_of(pid: int | str) -> list[str]:
     with suppress(OSError):
         return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return []
+
+
+def descendants_of(pid: int | str) -> list[str]:
+    """The pids of its children, and of theirs."""
+    return [found for child in children_of(pid) for found in (child, *descendants_of(child))]
 
 
 def commands_of(pid: str) -> str:
