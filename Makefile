@@ -34,7 +34,7 @@ INSTALL_ENV = DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) BINDIR=$(BINDIR) MANDIR=$(DATA
 # Optional libraries: make install EXTRAS=postgresql,zstd
 EXTRAS ?=
 
-.PHONY: run demo lab soak test lint bench docs wheel install uninstall deb lock audit-dependencies clean
+.PHONY: run demo lab soak test lint bench docs wheel install install-files uninstall deb lock audit-dependencies clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.installed
@@ -86,6 +86,10 @@ wheel: $(VENV)/.developer
 
 install:
 	@$(INSTALL_ENV) packaging/install $(PYTHON) $(EXTRAS)
+
+# All of it but the virtual environment.
+install-files:
+	@$(INSTALL_ENV) packaging/install_files
 
 uninstall:
 	@$(INSTALL_ENV) packaging/uninstall

@@ -24,15 +24,6 @@ ROOT = Path(__file__).parents[1]
 PACKAGING = ROOT / "packaging"
 DEBIAN_PYTHON = "/usr/bin/python3"
 REAL = os.environ.get("FIMSCAN_TEST_PACKAGE") == "1"
-LOCAL = {
-    "PREFIX": "/opt/fimscan",
-    "BINDIR": "/usr/local/bin",
-    "MANDIR": "/usr/local/share/man",
-    "UNITDIR": "/usr/local/lib/systemd/system",
-    "BASHDIR": "/usr/local/share/bash-completion/completions",
-    "ZSHDIR": "/usr/local/share/zsh/site-functions",
-    "FISHDIR": "/usr/local/share/fish/vendor_completions.d",
-}
 # What was written in the overlay and is not on the machine itself; dpkg's own records and other programs' caches apart.
 # A removed file is a character device there.
 ADDED = """
@@ -84,13 +75,12 @@ def everything_in(directory: Path) -> list[str]:
 def test_make_install_below_destdir_and_uninstall(tmp_path: Path, form: str) -> None:
     """Each file is at its place; uninstall leaves configuration and database."""
     root = tmp_path / "root"
-    environment = {**os.environ, **LOCAL, "DESTDIR": str(root)}
     if form == "real":
         subprocess.run(["make", "install", f"DESTDIR={root}", f"PYTHON={DEBIAN_PYTHON}"], cwd=ROOT, check=True)
         assert (root / "opt/fimscan/bin/fimscan").read_text().splitlines()[0] == "#!/opt/fimscan/bin/python"
     else:
         stand_in(root / "opt/fimscan")
-        subprocess.run([PACKAGING / "install_files"], env=environment, check=True)
+        subprocess.run(["make", "install-files", f"DESTDIR={root}"], cwd=ROOT, check=True, capture_output=True)
     assert (root / "usr/local/bin/fimscan").readlink() == Path("/opt/fimscan/bin/fimscan")
     unit = (root / "usr/local/lib/systemd/system/fimscan.service").read_text()
     check_units(unit, (root / "etc/cron.d/fimscan").read_text(), "/usr/local/bin/fimscan")

@@ -23,15 +23,6 @@ from fimscan.pipeline.selftest.place import USUAL
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 120
-LOCAL = {
-    "PREFIX": "/opt/fimscan",
-    "BINDIR": "/usr/local/bin",
-    "MANDIR": "/usr/local/share/man",
-    "UNITDIR": "/usr/local/lib/systemd/system",
-    "BASHDIR": "/usr/local/share/bash-completion/completions",
-    "ZSHDIR": "/usr/local/share/zsh/site-functions",
-    "FISHDIR": "/usr/local/share/fish/vendor_completions.d",
-}
 CONFIG = """\
 [audit]
 enabled = false
@@ -61,7 +52,7 @@ done
 for program in fimscan python; do
   cp "$2/$program" opt/fimscan/bin
 done
-DESTDIR="$1/all" "$3/packaging/install_files"
+make --silent -C "$3" install-files DESTDIR="$1/all"
 cp "$2/fimscan.toml" etc/fimscan
 chmod 600 etc/fimscan/fimscan.toml
 shift 3
@@ -147,7 +138,6 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=console,
-            env={**os.environ, **LOCAL},
             start_new_session=True,
         ) as holder,
     ):
