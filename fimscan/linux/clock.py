@@ -47,7 +47,7 @@ def with_chrony(look: ClockLook, text: str) -> ClockLook:
         return replace(
             look, service="chrony", source=source, stratum=int(stratum), offset_ns=round(float(seconds_slow) * 1e9)
         )
-    except ValueError:
+    except (ValueError, OverflowError):  # OverflowError: an infinite number of seconds
         return replace(look, service="chrony")
 
 
@@ -55,7 +55,7 @@ def with_timesyncd(look: ClockLook, text: str) -> ClockLook:
     """Add what ``timedatectl show-timesync`` says: lines of KEY=VALUE."""
     values = dict(line.partition("=")[::2] for line in text.splitlines())
     parts = [part.strip().partition("=") for part in values.get("NTPMessage", "").strip("{} ").split(",")]
-    stratum = next((value for name, _, value in parts if name == "Stratum" and value.isdigit()), None)
+    stratum = next((value for name, _, value in parts if name == "Stratum" and value.isdecimal()), None)
     source = values.get("ServerName") or values.get("ServerAddress", "")
     return replace(look, service="systemd-timesyncd", source=source, stratum=None if stratum is None else int(stratum))
 

@@ -40,7 +40,13 @@ def test_timesyncd() -> None:
     assert clock.with_timesyncd(KERNEL, "ServerAddress=192.0.2.9\n").source == "192.0.2.9"
 
 
-@pytest.mark.parametrize("text", ["", "506 Cannot talk to daemon\n", "a,b,c,d,e,f", "\x00", "NTPMessage={ Stratum=x }"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "506 Cannot talk to daemon\n", "a,b,c,d,e,f", "\x00", "NTPMessage={ Stratum=x }"),
+        *("C0000201,192.0.2.1,3,0,inf", "C0000201,192.0.2.1,3,0,nan", "NTPMessage={ Stratum=\N{SUPERSCRIPT TWO} }"),
+    ],
+)
 def test_anything_else_is_unknown(text: str) -> None:
     """It is neither an error nor a source."""
     for read in (clock.with_chrony, clock.with_timesyncd):
