@@ -101,7 +101,7 @@ def _limit(facts: Facts, limit: int) -> Check:
         return warning("queue limit", detail, f"auditctl -b {BACKLOG_WANTED} && {line}")
     if facts.boot is not None and not facts.boot.error:
         at_boot = facts.boot.settings.get("-b", _KERNEL_DEFAULT)
-        if at_boot.isdigit() and 0 < int(at_boot) < BACKLOG_WANTED:
+        if at_boot.isdecimal() and 0 < int(at_boot) < BACKLOG_WANTED:
             source = facts.boot.source
             origin = f"-b in {source}" if "-b" in facts.boot.settings else f"the kernel's default: no -b in {source}"
             detail = f"{limit:,} records, but {at_boot} after the next boot ({origin})"
