@@ -119,16 +119,15 @@ class _Examination:
         new = [pid for name in os.listdir("/proc") if name.isdigit() and (pid := int(name)) not in examined]
         if not new:
             return None
-        owners = {pid: _owner(pid) for pid in new}
+        users = {pid: _user_of(f"/proc/{pid}") for pid in new}
         for pid in new:
-            self._examine(pid, owners[pid])
+            self._examine(pid, users[pid])
         examined.update(new)
-        return owners
+        return users
 
-    def _examine(self, pid: int, owner: int | None) -> None:
+    def _examine(self, pid: int, user: int | None) -> None:
         process = f"/proc/{pid}"
-        user = owner or _user_of(process)
-        budget = _Budget(process, user, self._spent)
+        budget = _Budget(process, user or 0, self._spent)
         seen = OpenFilesOf(pid, self._mounts, budget.check, is_users=bool(user))
         try:
             seen.examine()
@@ -212,7 +211,7 @@ class _Budget:
         """Raise :class:`TooManyError` when the time is up."""
         taken = time.thread_time() - self._begun
         if not self._user and taken > _UNNOTICED_SECONDS:
-            self._user = _user_of(self._process)
+            self._user = _user_of(self._process) or 0
         spent = self._spent.get(self._user, 0) + taken
         if not self._user:
             is_over = spent > _ROOT_SECONDS
@@ -251,17 +250,12 @@ def _rights_of_user(uid: int | None) -> Rights:
     return Rights(uids=(uid,), gids=None, any_file=uid == 0)
 
 
-def _owner(pid: int) -> int | None:
-    """The effective user of a process, 0 also if only root may inspect it; ``None`` if it has ended."""
-    try:
-        return os.stat(f"/proc/{pid}").st_uid
-    except OSError:
-        return None
+def _user_of(process: str) -> int | None:
+    """The user who started a process: a setuid program keeps some of the user's ids. ``None`` if it has ended.
 
-
-def _user_of(process: str) -> int:
-    """The user who started a process: a setuid program keeps some of the user's ids."""
+    The owner of its directory in /proc is root if only root may inspect it, whoever started it.
+    """
     try:
         return max(read_status(process).uids[:3], default=0)
     except OSError:
-        return 0
+        return None

@@ -95,6 +95,8 @@ def test_a_file_whose_creation_was_seen_has_no_unknown_names() -> None:
 FLIGHT = Doubt(Unseen.IN_FLIGHT, HIDDEN, Rights(uids=(1003,), gids=(1003,)))
 ROOT = Doubt(Unseen.RING, actor(pid=2, uid=0), Rights(uids=(0,), any_file=True))
 UNKNOWN = Doubt(Unseen.ENDED, None, Rights(any_file=True))
+ENDED_OF_ROOT = Doubt(Unseen.ENDED, None, Rights(uids=(0,), gids=None, any_file=True))
+ENDED_OF_USER = Doubt(Unseen.ENDED, None, Rights(uids=(1003,), gids=None))
 BUFFERS = Doubt(Unseen.BUFFERS, HIDDEN, Rights(uids=(1003,), gids=(1003,)))
 SERVES = Doubt(Unseen.SERVES, HIDDEN, Rights(uids=(1003,), gids=(1003,)))
 HIDDEN_RING = Doubt(Unseen.HIDDEN_RING, HIDDEN, Rights(uids=(1003,), gids=(1003,)))
@@ -138,6 +140,12 @@ IN_MEMORY = os.makedev(0, 23)
         (HoldersAtScan(doubts=(FLIGHT,), writable=frozenset({(DEV, 0)})), OPEN_TO_ALL, True, [Unseen.IN_FLIGHT]),
         (HoldersAtScan(doubts=(FLIGHT,), writable=frozenset({(DEV, 0)})), state(), True, []),
         (HoldersAtScan(doubts=(FLIGHT,)), OPEN_TO_ALL, False, [Unseen.IN_FLIGHT]),
+        # Processes of root end all the time; only a count of the kernel's brings them into doubt.
+        (HoldersAtScan(doubts=(ENDED_OF_ROOT,)), OPEN_TO_ALL, False, []),
+        (HoldersAtScan(doubts=(ENDED_OF_ROOT,), writable=frozenset({FILE})), state(), True, [Unseen.ENDED]),
+        (HoldersAtScan(doubts=(UNKNOWN,)), state(), False, []),
+        (HoldersAtScan(doubts=(UNKNOWN,)), OPEN_TO_ALL, False, [Unseen.ENDED]),
+        (HoldersAtScan(doubts=(ENDED_OF_USER,)), OPEN_TO_ALL, False, [Unseen.ENDED]),
         (HoldersAtScan(), OPEN_TO_ALL, True, []),  # a scan of an earlier version
     ],
 )

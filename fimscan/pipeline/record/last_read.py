@@ -73,7 +73,8 @@ def doubts_of(
 
     The kernel counts a file's writers. A count of zero clears all processes, except those of
     :func:`_doubts_despite_count`. Otherwise every process that could not be inspected is in doubt, if its rights
-    suffice to write to the file.
+    suffice to write to the file. Without a count, processes of root that ended before they were inspected are not in
+    doubt: on a busy host there are always some.
 
     Args:
         held: what is known of the processes at that time.
@@ -90,7 +91,9 @@ def doubts_of(
     if was_counted and identity not in held.writable:
         return _doubts_despite_count(able, sides)
     suspects = [doubt for doubt in able if doubt.why not in _OF_MEMORY or _OF_MEMORY[doubt.why](sides)]
-    if identity in held.writable and not suspects:
+    if identity not in held.writable:
+        suspects = [doubt for doubt in suspects if doubt.why is not Unseen.ENDED or not _is_of_root(doubt, sides)]
+    elif not suspects:
         named = held.actors.get(identity)
         if not named:
             return (Doubt(Unseen.NO_PROCESS),)
@@ -108,11 +111,8 @@ def _doubts_despite_count(able: Iterable[Doubt], sides: Sequence[FileState]) -> 
     """
     found = []
     for doubt in able:
-        rights = doubt.rights
-        if rights is None or set(rights.uids) == {0}:
+        if doubt.rights is None or _is_of_root(doubt, sides):
             continue
-        if rights.any_file and not any(_others_may_write(side, ()) for side in sides):
-            continue  # the process is unknown, and no user except root may write to the file
         if doubt.why is Unseen.SERVES:
             found.append(Doubt(doubt.why, doubt.actor))
         elif doubt.why not in _OF_MEMORY:
@@ -120,6 +120,14 @@ def _doubts_despite_count(able: Iterable[Doubt], sides: Sequence[FileState]) -> 
         elif _OF_MEMORY[doubt.why](sides):
             found.append(Doubt(doubt.why, doubt.actor))
     return tuple(dict.fromkeys(found))
+
+
+def _is_of_root(doubt: Doubt, sides: Iterable[FileState]) -> bool:
+    """Whether a process is root's, or is unknown while no user except root may write to the file."""
+    rights = doubt.rights
+    if rights is None:
+        return False
+    return set(rights.uids) == {0} or (rights.any_file and not any(_others_may_write(side, ()) for side in sides))
 
 
 def _can_be_pinned(sides: Iterable[FileState]) -> bool:
