@@ -147,5 +147,11 @@ def _in_slots(digests: Sequence[Digest]) -> tuple[bytes | None, ...]:
 
 def digests_of(slots: Sequence[bytes | None]) -> tuple[Digest, ...]:
     """The digests that were taken; ``slots`` are one for each algorithm."""
-    taken = zip(ALGORITHMS, slots, strict=True)
-    return tuple([_make_digest(algorithm=name, value=value) for name, value in taken if value is not None])
+    # A loop would take twice as long, and a report has two states of every change.
+    xxh3, sha256, sha512, blake3 = slots
+    found = () if xxh3 is None else (_make_digest(algorithm="xxh3_128", value=xxh3),)
+    if sha256 is not None:
+        found = (*found, _make_digest(algorithm="sha256", value=sha256))
+    if sha512 is not None:
+        found = (*found, _make_digest(algorithm="sha512", value=sha512))
+    return found if blake3 is None else (*found, _make_digest(algorithm="blake3", value=blake3))

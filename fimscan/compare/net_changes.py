@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from fimscan.fast_values import maker, replacer
 from fimscan.model import Attribution, Breach, Change, ChangeKind, Coverage, FileState, Finding, Reason, Verdict, Window
@@ -17,13 +17,12 @@ _UNKNOWN = Attribution(
 )
 
 
-def rows_with_steps(net: Iterable[Change], steps: Iterable[Finding]) -> list[Finding]:
-    """Make a row of each net change with the steps that led to it, in order of path.
+def rows_with_steps(net: Iterable[Change], by_path: Mapping[bytes, list[Finding]]) -> list[Finding]:
+    """Make a row of each net change with the steps that led to it (:func:`steps_by_path`), in order of path.
 
     The verdict of a row is the weakest of its steps. Its actors are those of all steps, latest step first. Its number
     is that of the last step. Steps under earlier names of a moved file are included.
     """
-    by_path = steps_by_path(steps)
     found = (_row(change, _steps_of(change, by_path)) for change in net)
     return sorted(found, key=lambda row: row.change.path)
 
@@ -32,9 +31,10 @@ def steps_by_path(steps: Iterable[Finding]) -> dict[bytes, list[Finding]]:
     """The steps of each path, those that moved its file away included."""
     by_path: dict[bytes, list[Finding]] = defaultdict(list)
     for step in steps:
-        by_path[step.change.path].append(step)
-        if step.change.moved_from is not None:
-            by_path[step.change.moved_from].append(step)
+        change = step.change
+        by_path[change.path].append(step)
+        if (moved_from := change.moved_from) is not None:
+            by_path[moved_from].append(step)
     return by_path
 
 
@@ -50,7 +50,7 @@ def only_step(steps: Sequence[Finding], before: FileState | None, after: FileSta
     return steps[0] if is_same_file and change.before is before and change.after is after else None
 
 
-def _steps_of(change: Change, by_path: dict[bytes, list[Finding]]) -> Sequence[Finding]:
+def _steps_of(change: Change, by_path: Mapping[bytes, list[Finding]]) -> Sequence[Finding]:
     """Collect the steps of one path, following renames back."""
     found: dict[int, Finding] = {}
     path, until = change.path, None

@@ -291,7 +291,10 @@ def _signs(part: _Part, severity: Severity | None, facts: Facts) -> list[tuple[R
     """(reason, whether it makes the change stand out) of all that is known of one change."""
     change, attribution, provenance, nature, place, by_manager = part
     path, is_content = change.path, nature is Nature.CONTENT
-    excuse = _excuse(provenance, nature, manager=by_manager)
+    shipped, is_mode_proved = PackageClass.UNKNOWN, False
+    if provenance is not None:
+        shipped, is_mode_proved = provenance.shipped, provenance.is_mode_proved
+    excuse = _excuse(shipped, nature, is_mode_proved=is_mode_proved, manager=by_manager)
     found = [*_signs_of_package(attribution, provenance, nature, excuse, severity)]
     if facts.suspects or attribution.reason is not None or attribution.verdict is not Verdict.CONFIRMED:
         found += _signs_of_answer(attribution, facts)
@@ -319,12 +322,12 @@ def _signs(part: _Part, severity: Severity | None, facts: Facts) -> list[tuple[R
     return found
 
 
-def _excuse(provenance: Provenance | None, nature: Nature, *, manager: bool) -> _Excuse:
-    shipped = provenance.shipped if provenance is not None else PackageClass.UNKNOWN
+@lru_cache(maxsize=64)
+def _excuse(shipped: PackageClass, nature: Nature, *, is_mode_proved: bool, manager: bool) -> _Excuse:
     as_shipped = shipped is PackageClass.AS_SHIPPED
     return _Excuse(
         content=as_shipped or (manager and shipped is PackageClass.UNKNOWN),
-        mode=as_shipped and (manager or (provenance is not None and provenance.is_mode_proved)),
+        mode=as_shipped and (manager or is_mode_proved),
         manager=manager,
         shipped=as_shipped and nature is Nature.CONTENT,
     )

@@ -35,11 +35,15 @@ class SetKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankedRow:
-    """A finding with its rank and the number of its change set."""
+    """A finding with its rank and the number of its change set.
+
+    ``time_ns`` is when it happened: the latest system call of the named processes; else the end of the window.
+    """
 
     finding: Finding
     rank: Rank
     number: int
+    time_ns: int
     provenance: Provenance | None = None
 
 
@@ -151,6 +155,7 @@ def group(findings: Sequence[Finding], facts: Facts | None = None) -> Grouping:
                 finding=finding,
                 rank=ranks[index],
                 number=number,
+                time_ns=times[index],
                 provenance=facts.provenance.get(finding.change.path),
             )
         ordered = _backups_last([rows[index] for index in part])
@@ -231,7 +236,7 @@ def _login_of(actors: Sequence[Actor]) -> object:
 
 
 def _time(finding: Finding) -> int:
-    """When it happened: the latest system call of the named processes; else the end of the window."""
+    """:attr:`RankedRow.time_ns` of a finding."""
     times = [actor.time_ns for actor in finding.attribution.actors if actor.time_ns is not None]
     return max(times) if times else finding.change.window.before_ns
 

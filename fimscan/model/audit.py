@@ -209,7 +209,8 @@ class Actor(NamedTuple):
     def moment(self) -> int:
         """When it was seen, as a number that also orders events of the same time; 0 if unknown."""
         event = self.event
-        return (self.time_ns or 0) if event is None else event.moment
+        # As EventId.moment: one call less, since reports compare some hundred thousands of them.
+        return (self.time_ns or 0) if event is None else event[0] + event[1] % 1_000_000
 
 
 #: One call for all fields: this is asked for every access that concerns a change.

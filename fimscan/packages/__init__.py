@@ -10,22 +10,26 @@ missing or contradictory makes it ``unknown``.
 """
 
 from fimscan.packages.check import DEB_BUDGET, PackageSources, check_paths
-from fimscan.packages.claims import PackageQuestion
+from fimscan.packages.claims import NOBODY, PackageQuestion
 from fimscan.packages.hook import parse_hook
 from fimscan.packages.manifests import ManifestStore
 from fimscan.packages.observe import Observer
 from fimscan.packages.prune import prune_manifests
 from fimscan.packages.record import Recorded, record_debs
+from fimscan.packages.writers import Writers, writers_of
 
 __all__ = [
     "DEB_BUDGET",
+    "NOBODY",
     "ManifestStore",
     "Observer",
     "PackageQuestion",
     "PackageSources",
     "Recorded",
+    "Writers",
     "check_paths",
     "parse_hook",
     "prune_manifests",
     "record_debs",
+    "writers_of",
 ]

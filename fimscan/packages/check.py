@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from fimscan.packages.known_md5 import KnownMd5
 from fimscan.packages.manifests import ManifestStore
 from fimscan.packages.python_record import PythonRecords
 from fimscan.packages.rpm import read_rpm, rpm_database
-from fimscan.packages.triggers import trigger_package
+from fimscan.packages.triggers import is_made_by_trigger, trigger_package
 from fimscan.paths import parent
 
 DEB_BUDGET = 64 * 1024 * 1024
@@ -70,7 +71,7 @@ def check_paths(questions: Sequence[PackageQuestion], sources: PackageSources) -
         reason=next((found.reason for found in findings if found.reason is not None), None),
         is_complete=all(found.is_complete and found.reason is None for found in findings),
     )
-    databases = _Databases(findings, records, activity, common)
+    databases = _Databases.of(findings, records, activity, common)
     answers = [_answer(question, real[question.path], databases, reader) for question in questions]
     if sources.keep_digests:
         reader.known.save()
@@ -113,38 +114,59 @@ def _ask(wanted: Wanted, directories: Directories, sources: PackageSources) -> t
 
 
 class _Databases(NamedTuple):
-    """What was read for all questions; ``common`` is known of every path."""
+    """What was read for all questions.
 
-    findings: Sequence[Findings]
+    By canonical path, ``claims`` and ``facts`` of files, and ``owners`` of directories; of most paths, there is
+    nothing. ``common`` is known of every path.
+    """
+
+    claims: Mapping[bytes, list[Claim]]
+    facts: Mapping[bytes, list[PackageFact]]
+    owners: Mapping[bytes, list[str]]
     records: PythonRecords
     activity: DpkgActivity | None
     common: Background
 
+    @classmethod
+    def of(
+        cls, findings: Sequence[Findings], records: PythonRecords, activity: DpkgActivity | None, common: Background
+    ) -> _Databases:
+        claims: dict[bytes, list[Claim]] = defaultdict(list)
+        facts: dict[bytes, list[PackageFact]] = defaultdict(list)
+        owners: dict[bytes, list[str]] = defaultdict(list)
+        for found in findings:
+            for path, ones in found.claims.items():
+                claims[path] += ones if found.reason is None else [_undecided(one, found.reason) for one in ones]
+            for path, those in found.facts.items():
+                facts[path] += those
+            for directory, names in found.directories.items():
+                owners[directory] += names
+        return cls(dict(claims), dict(facts), dict(owners), records, activity, common)
+
 
 def _answer(question: PackageQuestion, path: bytes, databases: _Databases, reader: _Reader) -> PackageAnswer:
-    findings, records, activity, common = databases
-    claims = [claim for found in findings for claim in _claims(found, path)]
-    if not claims and (claim := records.claim(path)) is not None:
+    _, _, _, records, activity, background = databases
+    directory = parent(path)
+    claims: Sequence[Claim] = databases.claims.get(path, ())
+    if not claims and (claim := records.claim(path, directory)) is not None:
         claims = [claim]
     if claims and activity is not None and question.window is not None:
         claims = [_dated(claim, active=activity.was_active(claim.owner, question.window)) for claim in claims]
-    directory = parent(path)
-    facts = [fact for found in findings for fact in found.facts.get(path, ())]
+    facts: Sequence[PackageFact] = databases.facts.get(path, ())
     if activity is not None and not claims and _is_by_trigger(question, path, activity):
-        facts.append(PackageFact.TRIGGER)
-    owners = [name for found in findings for name in found.directories.get(directory, ())]
-    background = common
+        facts = [*facts, PackageFact.TRIGGER]
+    owners = databases.owners.get(directory, ())
     if facts or owners:
-        background = Background(tuple(facts), tuple(owners), common.reason, common.is_complete)
+        background = Background(tuple(facts), tuple(owners), background.reason, background.is_complete)
     digests = reader.digests(question.state, path, claims) if claims else {}
     return judge(question, claims, digests, background)
 
 
 def _is_by_trigger(question: PackageQuestion, path: bytes, activity: DpkgActivity) -> bool:
     """Whether a program that a trigger starts made a file of this trigger, while dpkg's log says that it ran."""
-    if len(question.written_ns) != len(question.writers):
+    if not is_made_by_trigger(path) or len(question.written_ns) != len(question.writers.actors):
         return False
-    package = trigger_package((writer.actor for writer in question.writers), path)
+    package = trigger_package(question.writers.actors, path)
     return package is not None and all(
         time_ns is not None and activity.was_at_work(package, time_ns) for time_ns in question.written_ns
     )
@@ -154,10 +176,9 @@ def _dated(claim: Claim, *, active: bool | None) -> Claim:
     return claim if active is None else _altered(claim, active=active)
 
 
-def _claims(found: Findings, path: bytes) -> list[Claim]:
-    """The claims of one database; they decide nothing if it cannot be trusted as a whole."""
-    claims = found.claims.get(path, [])
-    return claims if found.reason is None else [_altered(one, reason=found.reason, expected=()) for one in claims]
+def _undecided(claim: Claim, reason: PackageReason) -> Claim:
+    """A claim of a database that cannot be trusted as a whole: it decides nothing."""
+    return _altered(claim, reason=reason, expected=())
 
 
 class _Reader:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fimscan.model import FileKind, FileState, Lineage, PackageFact, PackageOwner, PackageProof, PackageReason, Window
+from fimscan.model import FileKind, FileState, PackageFact, PackageOwner, PackageProof, PackageReason, Window
+from fimscan.packages.writers import Writers
+
+NOBODY = Writers()
+"""No process is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,14 +17,14 @@ class PackageQuestion:
     """One changed path, for :func:`fimscan.packages.check_paths`.
 
     ``state`` is the new state, ``None`` if there is no file any more. A digest that it lacks is read from the file, if
-    that is still the same file. ``writers`` are the processes that made the change, with their ancestors, and
-    ``written_ns`` the times of their system calls, one each; ``window`` is the time in which it happened. All are
-    optional, and needed for facts only.
+    that is still the same file. ``writers`` are the processes that made the change, and ``written_ns`` the times of
+    their system calls, one each; ``window`` is the time in which it happened. All are optional, and needed for facts
+    only.
     """
 
     path: bytes
     state: FileState | None
-    writers: tuple[Lineage, ...] = ()
+    writers: Writers = NOBODY
     written_ns: tuple[int | None, ...] = ()
     window: Window | None = None
 

@@ -16,7 +16,7 @@ from fimscan.model import (
     PackageReason,
 )
 from fimscan.packages.claims import Claim, Expected, PackageQuestion
-from fimscan.packages.writers import WriterKind, writer_of
+from fimscan.packages.writers import WriterKind
 
 _SPECIAL_BITS = 0o6002  # setuid, setgid, writable by everybody
 _GROUP_WRITES = 0o020
@@ -31,6 +31,7 @@ _MAY_BE_MISSING = frozenset(
     }
 )
 _FACTS = tuple(PackageFact)
+_BY_SCRIPT = (PackageFact.MAINTAINER_SCRIPT,)
 _CONTENT = frozenset({"kind", "content", "link_target"})
 _MOST_OWNERS = 8
 _make_answer = maker(PackageAnswer)
@@ -222,11 +223,12 @@ def _facts(
     question: PackageQuestion, claims: Sequence[Claim], background: Background, judged: _Judged
 ) -> tuple[tuple[PackageFact, ...], tuple[str, ...]]:
     """The facts, and the maintainer scripts that wrote the file."""
-    writers = [writer_of(lineage) for lineage in question.writers]
+    _, kinds, scripts = question.writers
+    if not claims and not background.facts:  # as of nearly all files that no package owns
+        return (_BY_SCRIPT if WriterKind.SCRIPT in kinds else ()), scripts
     found = {*background.facts}
     for claim in claims:
         found.update(claim.facts)
-    kinds = {writer.kind for writer in writers}
     if WriterKind.SCRIPT in kinds:
         found.add(PackageFact.MAINTAINER_SCRIPT)
     if kinds != {WriterKind.UNKNOWN}:
@@ -243,8 +245,7 @@ def _facts(
         found.add(PackageFact.BEING_INSTALLED)
     elif activity == {False}:
         found.add(PackageFact.NOT_BEING_INSTALLED)
-    facts = tuple(found) if len(found) < 2 else tuple(fact for fact in _FACTS if fact in found)
-    return facts, tuple(dict.fromkeys(writer.script for writer in writers if writer.script)) if writers else ()
+    return tuple(found) if len(found) < 2 else tuple(fact for fact in _FACTS if fact in found), scripts
 
 
 def _is_special(state: FileState, *, is_proved: bool) -> bool:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from fimscan.model import FileKind, PackageOwner, PackageProof, PackageReason
 from fimscan.packages.claims import Claim, Expected
 from fimscan.packages.files import Directories, below, read_regular
-from fimscan.paths import parent, upwards
+from fimscan.paths import upwards
 
 _ALGORITHMS = {"sha256": 32, "sha384": 48, "sha512": 64}
 _LIBRARIES = (b"site-packages", b"dist-packages")
@@ -92,9 +92,8 @@ class PythonRecords:
         self._listed: dict[bytes, bool] = {}
         self._around: dict[bytes, tuple[bytes, ...]] = {}  # the libraries that concern a directory
 
-    def claim(self, path: bytes) -> Claim | None:
-        """The claim on a canonical path; ``None`` if no distribution has it."""
-        directory = parent(path)
+    def claim(self, path: bytes, directory: bytes) -> Claim | None:
+        """The claim on a canonical path in this directory; ``None`` if no distribution has it."""
         libraries = self._around.get(directory)
         if libraries is None:
             libraries = self._around[directory] = tuple(self._libraries(directory))

@@ -40,9 +40,14 @@ _TRIGGERS = (
 _ANY_PATH = re.compile(b"|".join(b"(?:%b)" % one.paths.pattern for one in _TRIGGERS))
 
 
+def is_made_by_trigger(path: bytes) -> bool:
+    """Whether a trigger makes a file of this path, by whichever process."""
+    return _ANY_PATH.match(path) is not None
+
+
 def trigger_package(actors: Iterable[Actor], path: bytes) -> str | None:
     """The package whose trigger makes this file by exactly these processes; ``None`` if it is no such file."""
-    if not _ANY_PATH.match(path):
+    if not is_made_by_trigger(path):
         return None
     found = {_package_of(actor, path) for actor in actors}
     return found.pop() if len(found) == 1 else None

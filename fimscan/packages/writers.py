@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -38,6 +39,24 @@ class Writer(NamedTuple):
 
 
 _MANAGER = Writer(WriterKind.MANAGER)
+
+
+class Writers(NamedTuple):
+    """What wrote a file: the processes, of what kinds they are, and the names of the maintainer scripts among them."""
+
+    actors: tuple[Actor, ...] = ()
+    kinds: frozenset[WriterKind] = frozenset()
+    scripts: tuple[str, ...] = ()
+
+
+def writers_of(lineages: Sequence[Lineage]) -> Writers:
+    """Judge all processes that wrote a file."""
+    found = [writer_of(lineage) for lineage in lineages]
+    return Writers(
+        tuple(lineage.actor for lineage in lineages),
+        frozenset(writer.kind for writer in found),
+        tuple(dict.fromkeys(writer.script for writer in found if writer.script)),
+    )
 
 
 def writer_of(lineage: Lineage) -> Writer:

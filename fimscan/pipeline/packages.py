@@ -6,12 +6,13 @@ import os
 
 from fimscan.fast_values import maker
 from fimscan.grouping.facts import Provenance
-from fimscan.model import PackageAnswer, PackageFact
+from fimscan.model import PackageAnswer, PackageClass, PackageFact
 
 _NAME = "packages"
 _DEFAULT = "/var/lib/fimscan"
 _SQLITE = "sqlite:///"
 _make_provenance = maker(Provenance)
+_PLAIN = {kind: Provenance(shipped=kind) for kind in PackageClass}
 
 
 def manifest_directory(url: str | None) -> bytes:
@@ -24,6 +25,8 @@ def manifest_directory(url: str | None) -> bytes:
 def provenance_of(answer: PackageAnswer) -> Provenance:
     """What the ranking of changes has to know of an answer."""
     owner = answer.owner
+    if owner is None and not answer.facts:  # as of nearly all files that no package owns
+        return _PLAIN[answer.kind]
     return _make_provenance(
         shipped=answer.kind,
         package=owner.name if owner is not None else None,

@@ -11,7 +11,7 @@ from fimscan.report.display import mode_octal, mode_text, owner_text, show, size
 
 # Strongest first: the report shows the strongest digest that both sides have.
 _ALGORITHMS = ("sha256", "sha512", "blake3", "xxh3_128")
-_SHORT = 12  # hexadecimal digits shown; the JSON and CSV reports have all of them
+_SHORT = 6  # bytes of a digest that are shown; the JSON and CSV reports have all of them
 
 
 def differences(change: Change) -> tuple[str, ...]:
@@ -91,14 +91,14 @@ def _taken(state: FileState) -> list[str]:
 
 
 def _hex(state: FileState, algorithm: str) -> str:
-    return (state.digest(algorithm) or b"").hex()[:_SHORT]
+    return (state.digest(algorithm) or b"")[:_SHORT].hex()
 
 
 def _content(before: FileState, after: FileState) -> str:
     for name in _ALGORITHMS:
         old, new = before.digest(name), after.digest(name)
         if old is not None and new is not None and old != new:
-            return f"{name} {old.hex()[:_SHORT]} -> {new.hex()[:_SHORT]}"
+            return f"{name} {old[:_SHORT].hex()} -> {new[:_SHORT].hex()}"
     return "content"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -25,6 +26,7 @@ _COLUMNS = tuple(
 )
 _VERSIONS = slice(3, 5)
 _KINDS = {kind.value: kind for kind in ChangeKind}
+_NUMBER = attrgetter("change.id")
 _make_finding, _make_change, _make_window = maker(Finding), maker(Change), maker(Window)
 
 
@@ -111,8 +113,7 @@ def answers_between(session: Session, start: int, end: int, known: Mapping[int, 
 
 def _between(session: Session, start: int, end: int) -> Any:
     table = schema.change
-    query = _finished_changes(session).where(table.c.scan_id > start, table.c.scan_id <= end)
-    return query.order_by(table.c.id)
+    return _finished_changes(session).where(table.c.scan_id > start, table.c.scan_id <= end)
 
 
 def reasoning_of(session: Session, changes: Iterable[int]) -> dict[int, Reasoning | None]:
@@ -143,14 +144,14 @@ def has_any_between(session: Session, start: int, end: int) -> bool:
 def findings_since(session: Session, time_ns: int) -> list[Finding]:
     """The findings whose window ends at or after a time: those that a late audit record of that time may concern."""
     query = _finished_changes(session).where(schema.change.c.before_ns >= time_ns)
-    return _findings(session, query.order_by(schema.change.c.id))
+    return _findings(session, query)
 
 
 def history_of(session: Session, path: bytes) -> list[Finding]:
     """All findings of a path, including moves away from it."""
     table = schema.change
     query = _finished_changes(session).where((table.c.path == path) | (table.c.moved_from == path))
-    return _findings(session, query.order_by(table.c.id))
+    return _findings(session, query)
 
 
 def scans_of(session: Session, paths: Iterable[bytes]) -> dict[bytes, list[int]]:
@@ -214,15 +215,20 @@ def _findings(
     known: Mapping[int, files.Version] | None = None,
     answers: codec.AttributionReader | None = None,
 ) -> list[Finding]:
+    """The findings of a query of :func:`_finished_changes`, by their numbers: oldest first."""
     known = known or {}
     answers = answers or codec.AttributionReader()
+    known_states = {number: version.state for number, version in known.items()}
     found = []
     for rows in plain_rows(session, query, _MANY):
         ids = {number for row in rows for number in row[_VERSIONS] if number is not None}
-        versions = files.by_ids(session, [number for number in ids if number not in known])
-        versions.update((number, known[number]) for number in ids if number in known)
-        states = {number: version.state for number, version in versions.items()}
+        states: Mapping[int, FileState] = known_states
+        if missing := ids - known_states.keys():
+            loaded = {number: version.state for number, version in files.by_ids(session, missing).items()}
+            states = {**loaded, **{number: known_states[number] for number in ids - missing}}
         found += [_finding(row, states, answers) for row in rows]
+    # Not in SQL: the database would write all rows to a temporary file. Nearly always, they are in order already.
+    found.sort(key=_NUMBER)
     return found
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fimscan.model import Actor, Digest, FileKind, Lineage, PackageClass, PackageFact, PackageReason, Window
-from fimscan.packages import PackageQuestion
+from fimscan.packages import PackageQuestion, writers_of
 from fimscan.report.packages import package_line, package_words
 from tests.packages.debian import Debian, run, told
 
@@ -380,7 +380,7 @@ def test_what_a_trigger_made_is_called_so(
     ancestors = () if above is None else (above,)
     writer = Lineage(actor=made, ancestors=ancestors, unknown=8 if above is None else 1)
     window = Window(after_ns=began, before_ns=began + 4000 * 10**9)
-    told = replace(question, writers=(writer,), written_ns=(made.time_ns,), window=window)
+    told = replace(question, writers=writers_of([writer]), written_ns=(made.time_ns,), window=window)
     (answer,) = system.report(questions=[told]).answers
     assert answer.kind == "unowned"
     assert (PackageFact.TRIGGER in answer.facts) is is_told

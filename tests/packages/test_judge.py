@@ -30,7 +30,7 @@ from fimscan.model import (
 from fimscan.packages import PackageQuestion
 from fimscan.packages.claims import Claim, Expected
 from fimscan.packages.judge import Background, Digests, judge, needed_algorithms
-from fimscan.packages.writers import Writer, WriterKind, writer_of
+from fimscan.packages.writers import Writer, WriterKind, writer_of, writers_of
 from tests.packages.debian import told
 from tests.support import state
 
@@ -112,7 +112,7 @@ def ask(*claims: Claim, writer: str | None = None, digests: Digests | None = Non
     question = PackageQuestion(
         path=FILE.path,
         state=replace(FILE, **changes),
-        writers=() if writer is None else (WRITERS[writer][0],),
+        writers=writers_of([] if writer is None else [WRITERS[writer][0]]),
     )
     return judge(question, claims, {"sha256": GOOD} if digests is None else digests, Background())
 

@@ -136,7 +136,7 @@ def _diff(
         change = path_history.change(window)
         if change is not None:
             changes.append(change)
-    rows += compare.rows_with_steps(compare.with_moves(changes), steps)
+    rows += compare.rows_with_steps(compare.with_moves(changes), steps_of)
     rows.sort(key=attrgetter("change.path"))
     findings = Importance.current(config, session, end).on_all(rows)
     findings = with_facts(database, config, findings)

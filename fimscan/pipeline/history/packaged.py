@@ -25,7 +25,7 @@ from fimscan.model import (
     Role,
     Verdict,
 )
-from fimscan.packages import PackageQuestion, PackageSources, check_paths
+from fimscan.packages import NOBODY, PackageQuestion, PackageSources, Writers, check_paths, writers_of
 from fimscan.paths import is_within
 from fimscan.pipeline.history.change_sets import lineages_of
 from fimscan.pipeline.packages import manifest_directory, provenance_of
@@ -103,11 +103,12 @@ def _answered(
 ) -> tuple[tuple[Finding, ...], PackageReport]:
     """The findings with the answers; as they are if there is no database of packages."""
     is_ordinary = ByPattern(_is_ordinary)
-    writers_of = ByPattern(lambda answer: _writers(answer, lineages))
-    asked = [row for row in findings if is_within(row.change.path, sources.root)]
+    written = ByPattern(lambda answer: _written(answer, lineages))
+    root = sources.root.rstrip(b"/")
+    asked = [row for row in findings if is_within(row.change.path, sources.root)] if root else list(findings)
     # Files are read in this order: those that are no work of a package manager for certain, then the smallest.
     asked.sort(key=lambda row: (is_ordinary(row.attribution), 0 if row.change.after is None else row.change.after.size))
-    report = check_paths([_question(row, writers_of, sources.root) for row in asked], sources)
+    report = check_paths([_question(row, written, root) for row in asked], sources)
     if not report.databases:
         return tuple(findings), report
     answers = {id(row): answer for row, answer in zip(asked, report.answers, strict=True)}
@@ -118,24 +119,25 @@ def _is_ordinary(answer: Attribution) -> bool:
     return answer.verdict is Verdict.CONFIRMED and programs.are_package_managers(answer.actors)
 
 
-class _Writers(NamedTuple):
+class _Written(NamedTuple):
     """The processes that are known to have written a file, and which of the actors they are."""
 
-    lineages: tuple[Lineage, ...]
+    writers: Writers
     positions: tuple[int, ...]
 
 
-def _question(finding: Finding, writers_of: Callable[[Attribution], _Writers], root: bytes) -> PackageQuestion:
+def _question(finding: Finding, written: Callable[[Attribution], _Written], root: bytes) -> PackageQuestion:
     change, last = finding.change, _last_written(finding)
-    lineages: tuple[Lineage, ...] = ()
+    writers = NOBODY
     times: tuple[int | None, ...] = ()
     if last is not None and last.change.after is not None:
-        lineages, positions = writers_of(last.attribution)
-        times = tuple([last.attribution.actors[position].time_ns for position in positions])
+        writers, positions = written(last.attribution)
+        actors = last.attribution.actors
+        times = tuple([actors[position].time_ns for position in positions])
     return _make_question(
-        path=change.path.removeprefix(root.rstrip(b"/")),
+        path=change.path.removeprefix(root),
         state=change.after,
-        writers=lineages,
+        writers=writers,
         written_ns=times,
         # An installation in an earlier step has no part in what was written since.
         window=change.window if last is None else last.change.window,
@@ -149,13 +151,13 @@ def _last_written(finding: Finding) -> Finding | None:
     return next((step for step in reversed(finding.steps) if _is_written(step.change)), None)
 
 
-def _writers(answer: Attribution, lineages: Mapping[object, Lineage]) -> _Writers:
+def _written(answer: Attribution, lineages: Mapping[object, Lineage]) -> _Written:
     """The processes that are known to have written the present content; of candidates, nothing can be said."""
     if answer.verdict not in _NAMED:
-        return _Writers((), ())
+        return _Written(NOBODY, ())
     found = [(position, actor) for position, actor in enumerate(answer.actors) if actor.role in _WRITING]
-    return _Writers(
-        tuple([_lineage(actor, lineages) for _, actor in found]), tuple([position for position, _ in found])
+    return _Written(
+        writers_of([_lineage(actor, lineages) for _, actor in found]), tuple([position for position, _ in found])
     )
 
 
@@ -170,11 +172,12 @@ def _lineage(actor: Actor, lineages: Mapping[object, Lineage]) -> Lineage:
 
 
 def _provenance(findings: Iterable[Finding]) -> dict[bytes, Provenance]:
-    return {
-        row.change.path: provenance_of(row.package)
-        for row in findings
-        if row.package is not None and _tells(row.change, row.package)
-    }
+    found = {}
+    for row in findings:
+        answer, change = row.package, row.change
+        if answer is not None and _tells(change, answer):
+            found[change.path] = provenance_of(answer)
+    return found
 
 
 def _tells(change: Change, answer: PackageAnswer) -> bool:
@@ -183,7 +186,7 @@ def _tells(change: Change, answer: PackageAnswer) -> bool:
     A directory has no content to be judged. A file that a package took along when it was removed belongs to none now,
     and the package manager's own database never does.
     """
-    if answer.reason in (PackageReason.DIRECTORY, PackageReason.NO_DATABASE):
+    if answer.reason is PackageReason.DIRECTORY or answer.reason is PackageReason.NO_DATABASE:
         return False
     is_unowned = answer.kind is PackageClass.UNOWNED
     return not (is_unowned and (change.after is None or change.path.startswith(_DATABASES)))

@@ -114,9 +114,12 @@ def _digest(diff: Diff, grouping: Grouping) -> str:
     for row in grouping.rows:
         finding = row.finding
         change = finding.change
-        digest.update(repr((row.number, change.kind.value, change.path, change.moved_from, change.id)).encode())
-        for part in (finding, *finding.steps) if finding.steps else (finding,):
-            digest.update(f"({part.change.id}, {part.scan}, {answer_text(part.attribution)})".encode())
+        of_row = f"{row.number} {change.kind.value} {change.path!r} {change.moved_from!r} {change.id}"
+        of_parts = [
+            f"({part.change.id}, {part.scan}, {answer_text(part.attribution)})"
+            for part in ((finding, *finding.steps) if finding.steps else (finding,))
+        ]
+        digest.update("".join((of_row, *of_parts)).encode())
     digest.update(repr(sorted(item.path for item in diff.unreadable if item.differs)).encode())
     return digest.hexdigest()[:_DIGITS]
 

@@ -71,6 +71,8 @@ def rows_document(diff: Diff, grouping: Grouping, rows: list[RankedRow]) -> dict
     warnings: dict[int, list[str]] = {}
     running: dict[int, list[Any]] = {}
     kinds = {kind: place for place, kind in enumerate(ChangeKind)}
+    severities = {severity: place for place, severity in enumerate((*_SEVERITIES[:-1], None))}
+    has_warnings = bool(diff.suspect_programs)
     for index, row in enumerate(rows):
         finding, rank = row.finding, row.rank
         change = finding.change
@@ -81,23 +83,23 @@ def rows_document(diff: Diff, grouping: Grouping, rows: list[RankedRow]) -> dict
                 directories.place(directory),
                 show(name),
                 kinds[change.kind],
-                _SEVERITIES.index(finding.severity or ""),
+                severities[finding.severity],
                 answer,
                 _rank(ranks, rank) if rank.reasons else -1,
                 row.number,
                 change.id,
-                _time_ns(finding) // _MILLISECOND - base_ms,
+                row.time_ns // _MILLISECOND - base_ms,
                 _package(packages, finding.package) if finding.package is not None else 0,
                 "\n".join(differences(change)),
                 events,
                 decisions.place(_decided(finding, plans.get(change.path))),
             )
         )
-        if words := list(in_effect_words(finding.in_effect)):
-            running[index] = [words, finding.in_effect is not None and bool(finding.in_effect.old)]
+        if finding.in_effect is not None and (words := list(in_effect_words(finding.in_effect))):
+            running[index] = [words, bool(finding.in_effect.old)]
         if len(finding.steps) > 1:
             steps[index] = [_step(step, answers, kinds) for step in finding.steps]
-        if diff.suspect_programs and (texts := suspect_texts(finding, diff)):
+        if has_warnings and (texts := suspect_texts(finding, diff)):
             warnings[index] = texts
     names = (
         *("directory", "name", "kind", "severity", "answer", "rank", "set", "number", "time", "package"),
@@ -169,12 +171,6 @@ def _gap(gap: Gap, base_ms: int) -> list[Any]:
 
 def _end_ms(scan: Scan) -> int:
     return (scan.finished_ns or scan.started_ns) // _MILLISECOND
-
-
-def _time_ns(finding: Finding) -> int:
-    """When it happened: the latest system call of the named processes; else the end of the window."""
-    times = [actor.time_ns for actor in finding.attribution.actors if actor.time_ns is not None]
-    return max(times) if times else finding.change.window.before_ns
 
 
 def _decided(finding: Finding, plan: ChangePlan | None) -> tuple[tuple[str, ...], str, bool]:
