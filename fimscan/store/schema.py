@@ -29,6 +29,8 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 SCHEMA_REVISION = "0021"
+#: Tells quickly that a schema in SQLite is this one, see :func:`fimscan.store.defense.foreign_objects`.
+SCHEMA_DIGEST = "bddad415f14cfa0721cbe5010dd8d5212d815c8e2ef72c5fa12db1700f112e7a"
 
 metadata = MetaData(
     naming_convention={
