@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -102,9 +103,11 @@ class Cli:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "fimscan", "--config", str(self.config), *arguments]
 
-    def __call__(self, *arguments: str, code: int | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
-        if not options and forked.can_run():
-            raw = forked.run(["--config", str(self.config), *arguments], self.root, _SECONDS)
+    def __call__(
+        self, *arguments: str, code: int | None = None, env: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        if not options and forked.can_run(env):
+            raw = forked.run(["--config", str(self.config), *arguments], self.root, _SECONDS, environment=env)
             done = subprocess.CompletedProcess(raw.args, raw.returncode, _text(raw.stdout), _text(raw.stderr))
         else:
             done = subprocess.run(
@@ -114,6 +117,7 @@ class Cli:
                 timeout=_SECONDS,
                 encoding="utf-8",
                 cwd=self.root,
+                env=env,
                 **options,
             )
         assert "Traceback" not in done.stderr, done.stderr
