@@ -25,8 +25,9 @@ from tests.schemas import validate_output
 settings.register_profile("fimscan", deadline=None)
 settings.load_profile("fimscan")
 
-# Without bytecode files, every subprocess would compile fimscan again.
+# Without bytecode files, every subprocess would compile fimscan again, and every worker would compile all tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # What a user was shown last is remembered in files; no test depends on those of the user, or of an earlier run.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="fimscan-state-")
