@@ -44,11 +44,19 @@ USE_AUDIT = (
     # is a gap for the whole host.
     *("tests/linux/test_kept_names.py", "tests/linux/test_hidden_holders.py"),
 )
+# Each worker that runs tests of these files starts what they share: browsers, servers, a database with much in it.
+SHARE_MUCH = (
+    *("tests/cli/test_errors.py", "tests/evidence/test_assessment_page.py", "tests/evidence/test_timestamp.py"),
+    *("tests/outputs/test_delivery.py", "tests/outputs/test_receivers.py", "tests/pipeline/test_witness.py"),
+    *("tests/report/test_page.py", "tests/upkeep/test_prune.py"),
+)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Run all tests that use the kernel's audit system in one worker, because there is only one audit system.
+
+    The worker that has them gets no others before their end. Other files whose tests share much have one worker each.
 
     pytest-xdist's ``loadgroup`` does not work under pytest 9.2.
     """
@@ -60,7 +68,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 return "postgresql"  # there is one database
             if nodeid.startswith("tests/test_systemd.py"):
                 return "systemd"  # two machines would share a control group, and so their units
-            return "audit" if nodeid.startswith(USE_AUDIT) else nodeid
+            if nodeid.startswith(USE_AUDIT):
+                return "audit"
+            return next((file for file in SHARE_MUCH if nodeid.startswith(file)), nodeid)
 
     return Scheduling(config, log)
 
