@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,8 +25,9 @@ from tests.schemas import validate_output
 settings.register_profile("fimscan", deadline=None)
 settings.load_profile("fimscan")
 
-# Without bytecode files, every subprocess would compile fimscan again.
+# Without bytecode files, every subprocess would compile fimscan again, and every worker would compile all tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # What a user was shown last is remembered in files; no test depends on those of the user, or of an earlier run.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="fimscan-state-")
@@ -42,11 +44,19 @@ USE_AUDIT = (
     # is a gap for the whole host.
     *("tests/linux/test_kept_names.py", "tests/linux/test_hidden_holders.py"),
 )
+# Each worker that runs tests of these files starts what they share: browsers, servers, a database with much in it.
+SHARE_MUCH = (
+    *("tests/cli/test_errors.py", "tests/evidence/test_assessment_page.py", "tests/evidence/test_timestamp.py"),
+    *("tests/outputs/test_delivery.py", "tests/outputs/test_receivers.py", "tests/pipeline/test_witness.py"),
+    *("tests/report/test_page.py", "tests/upkeep/test_prune.py"),
+)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Run all tests that use the kernel's audit system in one worker, because there is only one audit system.
+
+    The worker that has them gets no others before their end. Other files whose tests share much have one worker each.
 
     pytest-xdist's ``loadgroup`` does not work under pytest 9.2.
     """
@@ -58,7 +68,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 return "postgresql"  # there is one database
             if nodeid.startswith("tests/test_systemd.py"):
                 return "systemd"  # two machines would share a control group, and so their units
-            return "audit" if nodeid.startswith(USE_AUDIT) else nodeid
+            if nodeid.startswith(USE_AUDIT):
+                return "audit"
+            return next((file for file in SHARE_MUCH if nodeid.startswith(file)), nodeid)
 
     return Scheduling(config, log)
 
@@ -102,9 +114,11 @@ class Cli:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "fimscan", "--config", str(self.config), *arguments]
 
-    def __call__(self, *arguments: str, code: int | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
-        if not options and forked.can_run():
-            raw = forked.run(["--config", str(self.config), *arguments], self.root, _SECONDS)
+    def __call__(
+        self, *arguments: str, code: int | None = None, env: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        if not options and forked.can_run(env):
+            raw = forked.run(["--config", str(self.config), *arguments], self.root, _SECONDS, environment=env)
             done = subprocess.CompletedProcess(raw.args, raw.returncode, _text(raw.stdout), _text(raw.stderr))
         else:
             done = subprocess.run(
@@ -114,6 +128,7 @@ class Cli:
                 timeout=_SECONDS,
                 encoding="utf-8",
                 cwd=self.root,
+                env=env,
                 **options,
             )
         assert "Traceback" not in done.stderr, done.stderr

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -36,8 +36,18 @@ def _at_start(environment: Mapping[str, str]) -> dict[str, str]:
 _INITIAL = _at_start(os.environ)
 
 
-def run(arguments: Sequence[str], directory: Path, seconds: float) -> subprocess.CompletedProcess[bytes]:
+def run(
+    arguments: Sequence[str],
+    directory: Path,
+    seconds: float,
+    *,
+    environment: Mapping[str, str] | None = None,
+    closed: Collection[int] = (),
+) -> subprocess.CompletedProcess[bytes]:
     """Run a command and capture its output, as ``subprocess.run`` does.
+
+    ``environment`` is one for which :func:`can_run` is true. The standard streams in ``closed`` are pipes that nobody
+    reads.
 
     Raises:
         subprocess.TimeoutExpired: it was killed, because it took too long.
@@ -49,10 +59,11 @@ def run(arguments: Sequence[str], directory: Path, seconds: float) -> subprocess
             request = {
                 "arguments": [*arguments],
                 "directory": str(directory),
-                "environment": {**os.environ},
+                "environment": {**(os.environ if environment is None else environment)},
                 # Not sent as descriptors: while a process of root has some in flight, a scan in another test cannot
                 # know which files these are, and confirms nothing on an overlay.
                 "streams": [os.devnull, *(f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err))],
+                "closed": [*closed],
             }
             connection.send(json.dumps(request).encode())
             number = int(connection.recv(64))
@@ -65,9 +76,9 @@ def run(arguments: Sequence[str], directory: Path, seconds: float) -> subprocess
         return subprocess.CompletedProcess([*arguments], code, _whole(out), _whole(err))
 
 
-def can_run() -> bool:
+def can_run(environment: Mapping[str, str] | None = None) -> bool:
     """Whether a new process would read the same from its environment when it starts."""
-    return _at_start(os.environ) == _INITIAL
+    return _at_start(os.environ if environment is None else environment) == _INITIAL
 
 
 def _whole(file: IO[bytes]) -> bytes:
@@ -102,10 +113,12 @@ def _remove(directory: str) -> None:
 
 def _serve(address: str) -> None:
     import fimscan
+    from fimscan.store import schema
 
     for module in pkgutil.walk_packages(fimscan.__path__, "fimscan."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    schema.statements()  # kept for all of them
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(address)
         listener.listen()
@@ -135,9 +148,15 @@ def _handle(connection: socket.socket) -> None:
     os._exit(0)
 
 
+def _closed_pipe() -> int:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
 def _become(request: dict[str, Any]) -> None:
     for target, path in enumerate(request["streams"]):
-        stream = os.open(path, os.O_RDWR)
+        stream = _closed_pipe() if target in request["closed"] else os.open(path, os.O_RDWR)
         os.dup2(stream, target)
         os.close(stream)
     os.chdir(request["directory"])

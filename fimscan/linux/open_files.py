@@ -153,14 +153,19 @@ class OpenFilesOf:
                 for number, entry in enumerate(entries):
                     if number % _EVERY == 0:
                         self._check()
+                    try:
+                        target = os.fsencode(os.readlink(entry.name, dir_fd=directory))
+                    except PermissionError:
+                        return  # it is refused for the thread, so for the hundreds of others, too
+                    except OSError:
+                        continue  # closed meanwhile
                     # Closed meanwhile, or its file system has failed as a whole (ENOTCONN, EIO).
                     with suppress(OSError):
-                        self._examine_descriptor(task, directory, entry.name)
+                        self._examine_descriptor(task, directory, entry.name, target)
         finally:
             os.close(directory)
 
-    def _examine_descriptor(self, task: str, directory: int, name: str) -> None:
-        target = os.fsencode(os.readlink(name, dir_fd=directory))
+    def _examine_descriptor(self, task: str, directory: int, name: str, target: bytes) -> None:
         if not os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode & _WRITES:
             if target.startswith(b"/") and target.endswith(_REMOVED):
                 self._examine_removed_name(task, name)

@@ -35,13 +35,20 @@ def read_status(process: str) -> Status:
     Raises:
         OSError: it has ended.
     """
-    found = dict(line.split(b":\t", 1) for line in read(f"{process}/status").splitlines() if b":\t" in line)
+    text = read(f"{process}/status")
     return Status(
-        ppid=int(found.get(b"PPid", b"0")),
-        uids=tuple(map(int, found.get(b"Uid", b"").split())),
-        gids=tuple(dict.fromkeys(map(int, found.get(b"Gid", b"").split() + found.get(b"Groups", b"").split()))),
-        capabilities=int(found.get(b"CapPrm", b"0"), 16) | int(found.get(b"CapEff", b"0"), 16),
+        ppid=int(_field(text, b"PPid") or b"0"),
+        uids=tuple(map(int, _field(text, b"Uid").split())),
+        gids=tuple(dict.fromkeys(map(int, _field(text, b"Gid").split() + _field(text, b"Groups").split()))),
+        capabilities=int(_field(text, b"CapPrm") or b"0", 16) | int(_field(text, b"CapEff") or b"0", 16),
     )
+
+
+def _field(text: bytes, name: bytes) -> bytes:
+    """One field of ``status``; a process cannot imitate it: the kernel escapes line feeds in its name."""
+    before = b"\n" + name + b":\t"
+    start = text.find(before) + len(before)
+    return text[start : text.find(b"\n", start)] if start >= len(before) else b""
 
 
 def rights_of(process: str) -> Rights:

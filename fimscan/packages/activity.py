@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
+from functools import cached_property
 
 from fimscan.model import PackageOwner, Window
 from fimscan.packages.dpkg_files import Activity, parse_log
@@ -16,17 +17,21 @@ _SLACK_NS = 2 * _NS  # the log has whole seconds, and is written beside the work
 
 
 class DpkgActivity:
-    """What dpkg worked on, as far as its log goes back."""
+    """What dpkg worked on, as far as its log goes back. The log is read when it is first asked for."""
 
     def __init__(self, directories: Directories) -> None:
+        self._directories = directories
+
+    @cached_property
+    def _found(self) -> Activity:
         texts = []
         for path in _LOGS:
             try:
-                name = below(directories.root, directories.canonical(path))
+                name = below(self._directories.root, self._directories.canonical(path))
                 texts.append(read_regular(name, most=_MOST_BYTES, tail=True))
             except OSError:
                 texts.clear()  # an older log proves nothing without the newer one
-        self._found: Activity = parse_log(b"\n".join(texts), to_seconds)
+        return parse_log(b"\n".join(texts), to_seconds)
 
     def was_active(self, owner: PackageOwner, window: Window) -> bool | None:
         """Whether a package was being installed, configured or removed in a window; ``None`` if that is not known.

@@ -6,7 +6,7 @@ Every function takes any bytes. Text that dpkg would not have written raises :cl
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 _MD5_LINE = re.compile(rb"([0-9a-f]{32})  (?:\./|/)?([^\0]+)\Z")
@@ -16,6 +16,8 @@ _LOG_LINE = re.compile(rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (\S+) (.*)")
 _ACTIONS = frozenset({b"install", b"upgrade", b"configure", b"trigproc", b"remove", b"purge", b"disappear"})
 # States after an action. Another package's installation can set triggers-pending at any later time.
 _ENDS = frozenset({b"half-installed", b"unpacked", b"half-configured", b"installed", b"config-files", b"not-installed"})
+# Names that are looked for one by one.
+_FEW = 16
 _ALTERNATIVE_STATES = frozenset({b"auto", b"manual"})
 
 
@@ -35,7 +37,19 @@ def parse_list(text: bytes, names: Collection[bytes]) -> list[bytes]:
         raise DamagedError("it is truncated")
     if not text.startswith(b"/") or text.count(b"\n/") != text.count(b"\n") - 1 or b"\0" in text:
         raise DamagedError("a line is not an absolute path")
+    if len(names) <= _FEW:
+        # Few packages have a file of the name, so most lists need not be split into lines.
+        starts = sorted(start for name in names for start in _lines_that_end_with(b"/" + name + b"\n", text))
+        return [text[start : text.index(b"\n", start)] for start in starts]
     return [line for line in text.split(b"\n") if line.rpartition(b"/")[2] in names and line]
+
+
+def _lines_that_end_with(ending: bytes, text: bytes) -> Iterator[int]:
+    """Where the lines begin."""
+    position = text.find(ending)
+    while position >= 0:
+        yield text.rfind(b"\n", 0, position) + 1
+        position = text.find(ending, position + 1)
 
 
 def parse_md5sums(text: bytes, wanted: Collection[bytes]) -> dict[bytes, bytes]:

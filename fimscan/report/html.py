@@ -11,10 +11,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import resources
 from typing import Any, TextIO
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from fimscan.grouping import Facts, Grouping, group
 from fimscan.model import Continuity, Diff, Explanation, Finding
@@ -66,8 +67,7 @@ def write_html(diff: Diff, out: TextIO, grouping: Grouping | None = None, contex
     data["accept"] = accept_one_set(program, diff, grouping)
     data["rules"] = coverage_command(program, diff.findings)
     style, script = page_source("page.css"), page_source("page.js")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page = environment.from_string(page_source("page.html.j2")).stream(
+    page = _template().stream(
         host=show(diff.host),
         headline=headline(diff),
         seen=f"as of scan {diff.end.id} ({minute_text(diff.end.started_ns)})",
@@ -86,6 +86,12 @@ def write_html(diff: Diff, out: TextIO, grouping: Grouping | None = None, contex
     )
     out.writelines(page)
     out.write("\n")
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(page_source("page.html.j2"))
 
 
 def page_source(name: str) -> str:

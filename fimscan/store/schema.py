@@ -6,6 +6,8 @@ Every record belongs to a ``host``. A file's state is one row per *version*, val
 
 from __future__ import annotations
 
+from functools import cache
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -23,12 +25,16 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    create_mock_engine,
     false,
     select,
 )
+from sqlalchemy.engine.mock import MockConnection
 from sqlalchemy.types import TypeDecorator
 
 SCHEMA_REVISION = "0021"
+#: Tells quickly that a schema in SQLite is this one, see :func:`fimscan.store.defense.foreign_objects`.
+SCHEMA_DIGEST = "bddad415f14cfa0721cbe5010dd8d5212d815c8e2ef72c5fa12db1700f112e7a"
 
 metadata = MetaData(
     naming_convention={
@@ -591,9 +597,25 @@ _version = Table("alembic_version", MetaData(), Column("version_num", String(32)
 _version.append_constraint(PrimaryKeyConstraint(_version.c.version_num, name="alembic_version_pkc"))
 
 
+@cache
+def statements() -> tuple[str, ...]:
+    """What makes the tables of an empty database: compiling this takes several times as long as executing it."""
+    made: list[str] = []
+    engine: MockConnection = create_mock_engine(
+        "sqlite://", lambda made_of, *_: made.append(str(made_of.compile(dialect=engine.dialect)))
+    )
+    metadata.create_all(engine, checkfirst=False)
+    _version.create(engine, checkfirst=False)
+    return tuple(made)
+
+
 def create(connection: Connection) -> None:
     """Create all tables in SQLite as the migrations would, without Alembic; existing tables stay as they are."""
-    metadata.create_all(connection)
-    _version.create(connection, checkfirst=True)
+    if connection.exec_driver_sql("SELECT 1 FROM sqlite_schema").first() is None:
+        for statement in statements():
+            connection.exec_driver_sql(statement)
+    else:
+        metadata.create_all(connection)
+        _version.create(connection, checkfirst=True)
     if connection.scalar(select(_version.c.version_num)) is None:
         connection.execute(_version.insert().values(version_num=SCHEMA_REVISION))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.conftest import Cli, rows
 from tests.pipeline.test_audit_reading import event
 
@@ -410,15 +411,12 @@ def much(tmp_path_factory: pytest.TempPathFactory) -> Cli:
 def test_a_closed_pipe_ends_every_command_quietly(much: Cli, arguments: list[str]) -> None:
     """141, as a shell shows SIGPIPE; never 1, which would mean 'something was added', and never 14."""
     is_group = arguments in ([], ["audit"])
-    command = [*(much.command()[:3] if is_group else much.command()), *arguments]
-    reader, writer = os.pipe()
-    os.close(reader)
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=much.root, check=False)
+    command = [*([] if is_group else ["--config", str(much.config)]), *arguments]
+    assert forked.can_run()
+    done = forked.run(command, much.root, 60, closed=[1])
     assert (done.returncode, done.stderr) == (141, b"")
     if arguments[:1] in (["diff"], ["doctor"], ["audit"]):  # 2>&1
-        done = subprocess.run(command, stdout=writer, stderr=writer, cwd=much.root, check=False)
-        assert done.returncode == 141
-    os.close(writer)
+        assert forked.run(command, much.root, 60, closed=[1, 2]).returncode == 141
 
 
 @pytest.mark.parametrize(

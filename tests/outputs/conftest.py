@@ -247,7 +247,8 @@ def journal() -> Iterator[Journal]:
         wait_for(lambda: process.poll() is None and made.socket.exists())
         yield made
     finally:
-        stop(process)
+        process.kill()  # unshare ignores other signals; journald ends with it
+        process.wait()
         for directory in (f"/run/systemd/journal.{made.namespace}", *_stores(made.namespace)):
             shutil.rmtree(directory, ignore_errors=True)
 
@@ -336,7 +337,7 @@ def web_server(certificates: Certificates) -> Iterator[WebServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.socket = server_context(certificates).wrap_socket(server.socket, server_side=True)
     made.url = f"https://127.0.0.1:{server.server_port}/hook"
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=[0.01])  # how long its end takes
     thread.start()
     yield made
     server.shutdown()

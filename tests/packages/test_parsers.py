@@ -95,6 +95,19 @@ def test_an_md5_sum_is_one_that_the_text_has(text: bytes) -> None:
         assert any(line[34:].removeprefix(b"./").lstrip(b"/") == path[1:] for line in lines)
 
 
+def test_a_few_names_are_found_as_many_are() -> None:
+    """A few are looked for in the text, many line by line: the answer is the same, in the order of the lines."""
+    lines = [b"/.", b"/x", b"/a/b", b"/a/b/x", b"/ab", b"/a\r", b"/x/", b"/b", b"/b", b"/x y", b"/x/.", b"/xb"]
+    others = {b"other %d" % number for number in range(50)}
+    for names in ({b"b"}, {b"x", b"b"}, {b"b", b"x"}, {b""}, {b".", b"ab", b"a\r"}, {b"x y"}, {b"y"}, {b"/b"}, set()):
+        text = b"\n".join(lines) + b"\n"
+        assert (
+            parse_list(text, names)
+            == parse_list(text, names | others)
+            == [line for line in lines if line.rpartition(b"/")[2] in names]
+        )
+
+
 PATHS = st.binary(min_size=1, max_size=30).map(lambda name: b"/" + name.replace(b"\0", b"?"))
 MEMBERS = st.builds(
     Member,

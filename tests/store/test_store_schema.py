@@ -20,9 +20,9 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from fimscan.store import migrate
+from fimscan.store import defense, migrate
 from fimscan.store.database import Database
-from fimscan.store.schema import SCHEMA_REVISION, metadata
+from fimscan.store.schema import SCHEMA_DIGEST, SCHEMA_REVISION, metadata
 
 
 def test_the_migrations_make_the_schema_that_the_code_uses(tmp_path: Path) -> None:
@@ -58,6 +58,11 @@ def test_the_newest_migration_is_the_one_that_the_code_knows() -> None:
     """Otherwise a current database would be migrated at every start."""
     heads = ScriptDirectory.from_config(migrate._config()).get_heads()
     assert heads == [SCHEMA_REVISION]
+
+
+def test_the_digest_is_that_of_the_schema() -> None:
+    """Otherwise every command would make the whole schema once more, only to compare it."""
+    assert defense.digest_of(defense.expected_schema()) == SCHEMA_DIGEST
 
 
 def test_every_table_can_be_made_on_postgresql() -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -353,7 +353,7 @@ from fimscan.store.database import Database
 from fimscan.upkeep import prune as pruning
 from tests.upkeep.test_prune import pruned
 
-left = int(sys.argv[2])
+left = 0
 inside = False
 begin = Database.begin_removal
 
@@ -372,9 +372,17 @@ def count(*_):
 
 for moment in ("before_cursor_execute", "commit"):
     event.listen(Engine, moment, count)
-database = Database(sys.argv[1], host="h")
-pruned(database, int(sys.argv[3]))
-print(-left)
+# Each in a process of its own: one import is enough for all.
+for argument in sys.argv[2:]:
+    name, _, number = argument.partition("=")
+    child = os.fork()
+    if child == 0:
+        left = int(number)
+        database = Database(f"sqlite:///{name}", host="h")
+        pruned(database, int(sys.argv[1]))
+        print(-left, flush=True)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
@@ -382,22 +390,25 @@ def test_a_killed_pruning_removes_all_or_nothing(old: Site, tmp_path: Path) -> N
     """kill -9 before any of its statements. FIMSCAN_KILLS=200 tries more of them."""
     old.database.close()
     until_ns = time.time_ns()
-    copy = tmp_path / "copy.db"
 
-    def run(statement: int) -> subprocess.CompletedProcess[str]:
-        for path in tmp_path.glob("copy.db*"):
-            path.unlink()
-        shutil.copy(old.database.file or "", copy)
-        command = [sys.executable, "-c", KILLED, f"sqlite:///{copy}", str(statement), str(until_ns)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    def run(statements: Sequence[int]) -> list[int]:
+        """What is printed: how each process ended, and before it, if it ended by itself, its number of statements."""
+        for number in statements:
+            shutil.copy(old.database.file or "", tmp_path / f"{number}.db")
+        command = [sys.executable, "-c", KILLED, str(until_ns)]
+        command += [f"{tmp_path}/{number}.db={number}" for number in statements]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        return [int(line) for line in done.stdout.split()]
 
-    whole = run(-1)
-    assert whole.returncode == 0, whole.stderr
-    count = int(whole.stdout) - 1
+    whole, code = run([-1])
+    assert code == 0
+    count = whole - 1
     kills = int(os.environ.get("FIMSCAN_KILLS", "5"))
-    for number in sorted({1 + number * count // kills for number in range(kills)} | {count}):
-        assert run(number).returncode == -signal.SIGKILL
-        with closing(Database(f"sqlite:///{copy}", host=HOST)) as database:
+    numbers = sorted({1 + number * count // kills for number in range(kills)} | {count})
+    assert run(numbers) == [-signal.SIGKILL] * len(numbers)
+    for number in numbers:
+        with closing(Database(f"sqlite:///{tmp_path}/{number}.db", host=HOST)) as database:
             assert problems(database, every_scan=True) == []
             with database.read() as session:
                 assert scan_store.checkpoint(session) is None, number

@@ -7,9 +7,10 @@ after it was made printable.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from importlib import resources
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from fimscan.evidence.assessment.document import HOW_TO_READ, Report
 from fimscan.report.html import csp_digest
@@ -23,10 +24,15 @@ def _source(name: str) -> str:
 _STYLE, _TEMPLATE = _source("report.css"), _source("report.html.j2")
 
 
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_TEMPLATE)
+
+
 def html_report(report: Report) -> Iterator[str]:
     """Yield the parts of the page."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    yield from environment.from_string(_TEMPLATE).generate(
+    yield from _template().generate(
         report=report,
         how_to_read=HOW_TO_READ,
         style=_STYLE,

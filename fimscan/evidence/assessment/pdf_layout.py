@@ -5,8 +5,10 @@ Positions are points from the lower left corner.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from fimscan.evidence.assessment.font_widths import WIDTHS
@@ -31,6 +33,8 @@ class Style(NamedTuple):
     leading: float = 13.0
     colour: Colour = INK
 
+
+_WITHOUT_GLYPH = re.compile(f"[^{re.escape(''.join(WIDTHS['Courier']))}]")
 
 BODY = Style()
 NAME = Style("Courier", 8.0, 13.0)
@@ -73,11 +77,11 @@ def shown(text: str) -> str:
     In a text that :func:`fimscan.report.display.show` made, a backslash is doubled: so each escape stands for one
     character.
     """
-    return "".join(character if character in WIDTHS["Courier"] else _escaped(character) for character in text)
+    return _WITHOUT_GLYPH.sub(_escaped, text)
 
 
-def _escaped(character: str) -> str:
-    code = ord(character)
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
@@ -85,23 +89,30 @@ def _escaped(character: str) -> str:
 
 def width_of(text: str, style: Style) -> float:
     """The width of a text that :func:`shown` made."""
-    widths = WIDTHS[style.font]
-    return sum(widths[character] for character in text) * style.size / 1000
+    return _units(text, style.font) * style.size / 1000
 
 
-def wrapped(text: str, style: Style, width: float) -> list[str]:
+def _units(text: str, font: str) -> int:
+    """The width in thousandths of the size."""
+    return sum(map(WIDTHS[font].__getitem__, text))
+
+
+@lru_cache(maxsize=4096)  # pages are laid out twice, and their parts have much in common
+def wrapped(text: str, style: Style, width: float) -> tuple[str, ...]:
     """Divide a text into lines that are at most this wide, between words where possible; at least one line."""
-    lines, line = [], ""
+    lines, line, used, space = [], "", 0, WIDTHS[style.font][" "]
     for word in shown(text).split(" "):
-        longer = f"{line} {word}" if line else word
-        if width_of(longer, style) <= width:
-            line = longer
+        units = _units(word, style.font)
+        longer = used + space + units if line else units
+        if longer * style.size / 1000 <= width:
+            line, used = f"{line} {word}" if line else word, longer
             continue
         if line:
             lines.append(line)
         *full, line = _pieces(word, style, width)
+        used = _units(line, style.font)
         lines += full
-    return [*lines, line]
+    return (*lines, line)
 
 
 def _pieces(word: str, style: Style, width: float) -> Iterator[str]:
