@@ -18,12 +18,15 @@ class ByPattern(Generic[T]):
 
     def __init__(self, find: Callable[[Attribution], T]) -> None:
         self._find = find
-        self._known: dict[int, tuple[T, Attribution]] = {}
+        self._known: dict[int, T] = {}
+        self._patterns: list[Attribution] = []  # kept, so that no other one gets its place in memory
 
     def __call__(self, answer: Attribution) -> T:
         """What the function finds of an answer."""
         pattern = answer.pattern
-        known = self._known.get(id(pattern))
-        if known is None:  # the pattern is kept, so that no other one gets its place in memory
-            known = self._known[id(pattern)] = (self._find(answer), pattern)
-        return known[0]
+        try:
+            return self._known[id(pattern)]
+        except KeyError:
+            found = self._known[id(pattern)] = self._find(answer)
+            self._patterns.append(pattern)
+            return found

@@ -22,6 +22,7 @@ from fimscan.model import Actor, Attribution, Finding, PackageClass, Reason, Ver
 
 STRETCH_NS = 600 * 10**9
 """A tree that changes nothing for this long begins a new change set."""
+_ORIGINALS = frozenset(BACKUPS.values())
 _SLACK_NS = 5 * 10**9  # scripts run a little after the files were written
 
 
@@ -255,7 +256,9 @@ def _stretches(indexes: list[int], times: Sequence[int]) -> Iterator[list[int]]:
 
 def _backups_last(rows: list[RankedRow]) -> list[RankedRow]:
     """Move the backups of account files behind their originals, where both are there."""
-    originals = {row.finding.change.path for row in rows} & set(BACKUPS.values())
+    originals = {path for row in rows if (path := row.finding.change.path) in _ORIGINALS}
+    if not originals:
+        return rows
     backups: dict[bytes, list[RankedRow]] = {}
     others = []
     for row in rows:

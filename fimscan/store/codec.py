@@ -427,9 +427,13 @@ def _shape(answer: Attribution) -> _Shape | None:
 def _filled(shape: _Shape, coverage: Coverage, moments: Sequence[str], last_change_ns: int | None) -> Attribution:
     # The classes' own constructors take three times as long.
     calls: list[Actor] = [
-        _new(Actor, (*head, int(time_ns), _new(EventId, (int(event_ns), int(serial), node)), *tail))
+        _new(Actor, (*head, time_ns, _new(EventId, (event_ns, serial, node)), *tail))
         for (head, node, tail), time_ns, event_ns, serial in zip(
-            shape.calls, moments[1::4], moments[2::4], moments[3::4], strict=True
+            shape.calls,
+            map(int, moments[1::4]),
+            map(int, moments[2::4]),
+            map(int, moments[3::4]),
+            strict=True,
         )
     ]
     verdict, reason, _, _, notes, reasoning = shape.answer

@@ -36,6 +36,7 @@ _STATE = (
 _SHORT = (table.c.path, table.c.state_digest, table.c.id)
 _DEV, _INODE = itemgetter(6), itemgetter(7)  # columns of known_with_stats
 _PATH_AND_SCAN = itemgetter(2, 3)  # columns of the table
+_FIRST_OF_STATE = table.c.keys().index("kind")  # what follows is the state; its path comes before
 
 KnownRow: TypeAlias = Sequence[Any]
 """(path, state digest, row number ...) of an open version."""
@@ -61,11 +62,11 @@ _make_version = maker(Version)
 
 def version_of(row: Sequence[Any]) -> Version:
     """Convert a whole row of the table, whose columns may be :func:`~fimscan.store.queries.plain`."""
-    number, _, path, first, end, adopted, dropped, followed, retired, *columns, digest = row
+    number, _, path, first, end, adopted, dropped, followed, retired = row[:_FIRST_OF_STATE]
     return _make_version(
         id=number,
-        state=_state_of(path, *columns),
-        digest=digest,
+        state=_state_of(path, *row[_FIRST_OF_STATE:-1]),
+        digest=row[-1],
         first_scan=first,
         end_scan=end,
         adopted=bool(adopted),
@@ -89,9 +90,17 @@ def _state_of(  # noqa: PLR0913, PLR0917  # the columns of a state, in their ord
     mtime_nsec: int,
     ctime_s: int,
     ctime_nsec: int,
-    *others: Any,
+    xxh3_128: bytes | None,
+    sha256: bytes | None,
+    sha512: bytes | None,
+    blake3: bytes | None,
+    link_target: bytes | None,
+    xattr_digest: bytes | None,
+    xattrs: bytes | None,
+    flags: int | None,
+    read_start_ns: int,
+    read_end_ns: int,
 ) -> FileState:
-    *digests, link_target, xattr_digest, xattrs, flags, read_start_ns, read_end_ns = others
     if dev < 0 or inode < 0:
         dev, inode = unsigned(dev) or 0, unsigned(inode) or 0
     # No attributes and no digest of them means that the file had none; no attributes with a digest: not recorded.
@@ -107,7 +116,7 @@ def _state_of(  # noqa: PLR0913, PLR0917  # the columns of a state, in their ord
         size=size,
         mtime_ns=mtime_s * _SECOND + mtime_nsec,
         ctime_ns=ctime_s * _SECOND + ctime_nsec,
-        digests=digests_of(digests),
+        digests=digests_of((xxh3_128, sha256, sha512, blake3)),
         link_target=link_target,
         xattr_digest=xattr_digest,
         xattrs=load_xattrs(xattrs) if xattrs else () if xattrs is not None or xattr_digest is None else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -232,6 +233,11 @@ def _findings(
     return found
 
 
+@lru_cache(maxsize=256)  # most files of an upgrade differ in the same fields
+def _fields(changed: str) -> tuple[str, ...]:
+    return tuple(changed.split(","))
+
+
 def _finding(row: Sequence[Any], states: Mapping[int, FileState], answers: codec.AttributionReader) -> Finding:
     number, scan, kind, before, after, changed, after_ns, before_ns, holders, breach, attribution, in_effect = row
     change = _make_change(
@@ -239,7 +245,7 @@ def _finding(row: Sequence[Any], states: Mapping[int, FileState], answers: codec
         kind=_KINDS[kind],
         before=None if before is None else states[before],
         after=None if after is None else states[after],
-        changed=tuple(changed.split(",")) if changed else (),
+        changed=_fields(changed) if changed else (),
         window=_make_window(after_ns=after_ns, before_ns=before_ns),
         holders=codec.load_holders(holders),
         breach=None if breach is None else Breach(breach),

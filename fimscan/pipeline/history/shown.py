@@ -23,6 +23,7 @@ from fimscan.store import acceptance as acceptance_store
 from fimscan.store.database import Database
 
 _DIGITS = 16
+_AT_ONCE = 1000  # rows: one call of the digest for each takes twice as long
 _FORM = re.compile(rf"([0-9]{{1,18}})\.([0-9]{{1,18}})\.([0-9a-f]{{{_DIGITS}}})(?:\.([0-9]{{1,18}}))?", re.ASCII)
 
 
@@ -111,15 +112,17 @@ def _digest(diff: Diff, grouping: Grouping) -> str:
     """Of all that a selection can depend on."""
     digest = hashlib.sha256(repr((diff.host, diff.end.id, diff.accepted)).encode())
     answer_text = ByPattern(lambda answer: repr(_answer(answer)))
-    for row in grouping.rows:
-        finding = row.finding
-        change = finding.change
-        of_row = f"{row.number} {change.kind.value} {change.path!r} {change.moved_from!r} {change.id}"
-        of_parts = [
-            f"({part.change.id}, {part.scan}, {answer_text(part.attribution)})"
-            for part in ((finding, *finding.steps) if finding.steps else (finding,))
-        ]
-        digest.update("".join((of_row, *of_parts)).encode())
+    for begin in range(0, len(grouping.rows), _AT_ONCE):
+        texts: list[str] = []
+        for row in grouping.rows[begin : begin + _AT_ONCE]:
+            finding = row.finding
+            change = finding.change
+            texts.append(f"{row.number} {change.kind} {change.path!r} {change.moved_from!r} {change.id}")
+            texts += [
+                f"({part.change.id}, {part.scan}, {answer_text(part.attribution)})"
+                for part in ((finding, *finding.steps) if finding.steps else (finding,))
+            ]
+        digest.update("".join(texts).encode())
     digest.update(repr(sorted(item.path for item in diff.unreadable if item.differs)).encode())
     return digest.hexdigest()[:_DIGITS]
 
