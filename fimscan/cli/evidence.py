@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from fimscan.cli.context import Settings
+from fimscan.cli.context import Settings, note
 from fimscan.cli.hash_log import hash_log
 from fimscan.errors import InputError, UsageError, VerificationError
 from fimscan.evidence.attach import attach_timestamp
@@ -48,7 +48,9 @@ export.add_command(hash_log)
 @click.option("--from", "start", required=True, metavar="D", help="First day of the period (2026-01-31, UTC).")
 @click.option("--to", "end", required=True, metavar="D", help="Last day of the period, inclusive (UTC).")
 @click.option("--out", required=True, metavar="FILE.zip", help="File to write; an existing one is replaced.")
-@click.option("--despite", is_flag=True, help="Export a database that does not verify; the bundle says what failed.")
+@click.option(
+    "--despite", is_flag=True, help="Export a database that does not verify: it says what failed (exit code 25)."
+)
 @click.option("--sample", type=click.IntRange(1, 1000), metavar="N", help="Add a random sample of N changes.")
 @click.option("--seed", type=click.IntRange(0), metavar="S", help="Seed of the sample; let the assessor choose it.")
 @click.option("--copies", is_flag=True, help="Add the changes as ECS and OCSF, for a SIEM. They make it much larger.")
@@ -63,10 +65,11 @@ def pci_dss(  # noqa: PLR0913  # one argument for each option
     sample: int | None,
     seed: int | None,
     copies: bool,
-) -> None:
+) -> int:
     """Write a signed bundle for PCI DSS 11.5.2 and related requirements: a report to read, and its evidence.
 
-    The database is checked first, as 'fimscan verify --db' does: what was altered in it is not signed.
+    The database is checked first, as 'fimscan verify --db' does: what was altered in it is not signed. With --despite,
+    it is: the bundle says what failed, and the exit code is 25 all the same.
 
     The same seed draws the same sample of the same changes. Without --seed, one is chosen and printed.
 
@@ -103,6 +106,10 @@ def pci_dss(  # noqa: PLR0913  # one argument for each option
         click.echo(f"The sample of {drawn.size} changes (17-sample.csv) was drawn with the seed {drawn.seed}.")
     check = f"fimscan verify {shlex.quote(out)}"  # needs no configuration: the assessor can run it
     click.echo(f"Send the assessor this fingerprint out of band, not with the bundle. To check it: {check}")
+    if failed:
+        note(f"the database does not verify: {failed[0]} (see 'fimscan verify --db'); the bundle says so")
+        return VerificationError.exit_code
+    return 0
 
 
 @export.command("attach-timestamp")
