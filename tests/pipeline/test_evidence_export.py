@@ -121,6 +121,26 @@ def test_what_was_altered_in_the_database_is_not_signed(cli: Cli, bundle: Path) 
     assert "change 1 was altered, or was never recorded" in cli("verify", str(bundle), code=25).stdout
 
 
+def test_reports_show_the_fingerprint_of_the_key(cli: Cli) -> None:
+    """Where there is a key that can be read; no report makes one, and none fails because of it."""
+    cli.scan()
+    (cli.watched / "a").write_text("other")
+    cli.scan(4)
+    key = cli.root / "key.pem"
+    assert "Signing key" not in cli("status", code=0).stdout and cli.diff()["signing_key"] is None
+    assert not key.exists()
+    cli("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(cli.root / "x.zip"), code=0)
+    fingerprint = cli("key", "show", code=0).stdout.split()[0]
+    assert f"Signing key: {fingerprint}\n" in cli("status", code=0).stdout
+    assert json.loads(cli("status", "--format", "json", code=0).stdout)["signing_key"] == fingerprint
+    assert cli.diff()["signing_key"] == fingerprint
+    assert fingerprint in cli("diff", "--format", "html", code=4).stdout
+    assert fingerprint in cli("--verbose", "diff", code=4).stderr
+    assert fingerprint not in cli("diff", code=4).stdout
+    key.write_text("no key")
+    assert "Signing key" not in cli("status", code=0).stdout and cli.diff()["signing_key"] is None
+
+
 def readme_of(bundle: Path) -> str:
     with zipfile.ZipFile(bundle) as archive:
         return archive.read("00-README.txt").decode()
