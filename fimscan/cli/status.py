@@ -143,6 +143,8 @@ def _print(found: _Found, settings: Settings) -> None:
     told = (failed_lines(broken), mended_lines(mended), missed_lines(status.missed_runs))
     for line in (*chain.from_iterable(told), *_selftest_lines(status.selftest)):
         click.echo(line)
+    if any(not item.notes for item in status.controls):
+        click.echo(complete_quoted("'fimscan control list' has their numbers, to record what was done.", settings))
     if status.baseline is None:
         click.echo(complete_quoted("No scan has finished yet; 'fimscan scan' records the baseline.", settings))
         return

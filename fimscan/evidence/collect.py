@@ -83,6 +83,7 @@ def collected(
         # And all that the tables show, whenever the journal mentions it.
         wanted[Subject.ACCEPTANCE].update(item.number for item in decisions)
         wanted[Subject.CAUSE].update(item.id for item in failures)
+        wanted[Subject.CONTROL_NOTE].update(note.id for item in failures for note in item.notes)
         wanted[Subject.SELFTEST].update(item.id for item in tried)
         wanted[Subject.OUTBOX].update(outbox.numbers_between(session, start_ns, end_ns, (first or 1, last)))
         wanted[Subject.ANSWER].update(finding_store.numbers_between(session, first, last))

@@ -232,8 +232,7 @@ def _contents(facts: Facts) -> str:
 CONTENTS
 {"".join(lines)}
 NOT INCLUDED
-  What people did about control failures (10.7.3), and whether a person read
-  an alert, is not recorded.
+  Whether a person read an alert is not recorded.
 """
 
 
@@ -326,7 +325,8 @@ HOW TO CHECK IT
 {CHECK_STATE}
 
 6. Check that no record was altered: changes with their verdicts, decisions,
-   alerts, control failures, selftests, missed runs, looks at the clock. Each
+   alerts, control failures with the notes on them, selftests, missed runs,
+   looks at the clock. Each
    journal entry (07-journal.txt) is the SHA-256 of three lines: the previous
    entry, its summary, and the SHA-256 of its items. An item is the kind of
    record (1 byte), its number (8 bytes, big-endian) and the digest of its

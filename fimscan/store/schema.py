@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0021"
+SCHEMA_REVISION = "0022"
 
 metadata = MetaData(
     naming_convention={
@@ -554,6 +554,22 @@ control_failure = Table(
     Column("remedy", Text),
     Column("told", SmallInteger, nullable=False, default=0),
     Index("ix_control_failure_started", "host_id", "start_ns"),
+    sqlite_autoincrement=True,
+)
+
+# What people did about a failure, or found to be its cause (ControlNote). Rows are only added.
+control_note = Table(
+    "control_note",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("failure_id", ForeignKey("control_failure.id"), nullable=False),
+    Column("noted_ns", BigInteger, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("remediation", Text, nullable=False),
+    Column("root_cause", Text, nullable=False),
+    Column("ticket", Text, nullable=False),
+    Index("ix_control_note_failure_id", "failure_id"),
     sqlite_autoincrement=True,
 )
 
