@@ -22,6 +22,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
+
+from sqlalchemy import select
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -56,7 +59,7 @@ from fimscan.model import (
     Window,
 )
 from fimscan.state_row import pack
-from fimscan.store import acceptance, clock, files, findings, journal, outbox
+from fimscan.store import acceptance, clock, files, findings, journal, outbox, schema
 from fimscan.store import audit as audit_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -69,6 +72,7 @@ _SECOND = 10**9
 _EVERY = 5  # so many scans, one finds changes
 _IN_TRANSACTION = 200  # scans
 _DIGEST_BYTES = 32
+_version = schema.file_version
 _ROOT = b"/srv/evidence-year"
 _RULE = AuditRule(
     scope=_ROOT,
@@ -111,7 +115,8 @@ class Year:
         """One later scan."""
         with _at(now):
             number = self._begin(session, now)
-            found, begun = (), None
+            found: tuple[Finding, ...] = ()
+            begun: bytes | None = None
             if changes:
                 found, begun = self._change(session, number, now, changes)
             findings.add_changes(session, number, found)
@@ -163,8 +168,7 @@ class Year:
             self._rows[at] = -1 - at
         files.end_versions(session, ended, number)
         versions.write(session)
-        table = files.table
-        for path, row in session.execute(files.select(table.c.path, table.c.id).where(table.c.first_scan == number)):
+        for path, row in session.execute(select(_version.c.path, _version.c.id).where(_version.c.first_scan == number)):
             self._rows[int(path[-12:-5])] = row
         return tuple(made), versions.digest
 
@@ -184,7 +188,7 @@ class Year:
         outbox.delivered(session, self._message, now + 31 * _SECOND, "200 OK")
         if self._message % 4 == 0:
             why = Approval(accepted_ns=now + 3600 * _SECOND, user="bob", ticket=f"CHG-{sealed.id}", reason="release")
-            query = files.select(files.table.c.path, files.table.c.id).where(files.table.c.first_scan == sealed.id)
+            query = select(_version.c.path, _version.c.id).where(_version.c.first_scan == sealed.id)
             chosen = {path: (row, sealed.id) for path, row in session.execute(query)}
             acceptance.accept_paths(session, chosen, why)
 
@@ -210,7 +214,7 @@ def _state(number: int, version: int, time_ns: int) -> FileState:
         mtime_ns=time_ns,
         ctime_ns=time_ns,
         digests=(
-            Digest(algorithm="xxh3_128", value=hashlib.md5(content).digest()),  # noqa: S324  # any 16 bytes
+            Digest(algorithm="xxh3_128", value=hashlib.md5(content).digest()),  # any 16 bytes
             Digest(algorithm="sha256", value=hashlib.sha256(content).digest()),
         ),
         xattr_digest=None,
@@ -262,12 +266,8 @@ def _finding(before: FileState, after: FileState, now: int) -> Finding:
 @contextmanager
 def _at(now: int) -> Iterator[None]:
     """The journal records its own time."""
-    real = journal.time
-    journal.time = SimpleNamespace(time_ns=lambda: now + 21 * _SECOND)  # type: ignore[assignment]
-    try:
+    with patch.object(journal, "time", SimpleNamespace(time_ns=lambda: now + 21 * _SECOND)):
         yield
-    finally:
-        journal.time = real
 
 
 def make_year(url: str, config: Config, *, scans: int, changes: int, count: int) -> None:

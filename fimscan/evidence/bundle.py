@@ -96,11 +96,11 @@ def build_bundle(
         OutputError: it cannot be written there. No partial file is left behind.
         UsageError: the period is empty or has not begun.
     """
-    covered_to = min(data.end_ns, data.generated_ns)
+    covered_to = data.covered_to_ns
     if covered_to <= data.start_ns:
         raise UsageError(
             f"the period from {time_text(data.start_ns)} to {time_text(data.end_ns)} is empty or has not begun: it has"
-            " to begin before it ends, and before now"
+            f" to begin before it ends, and before the newest record ({time_text(data.as_of_ns)})"
         )
     named = os.fsencode(path)
     target = os.path.realpath(named)

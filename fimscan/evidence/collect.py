@@ -33,6 +33,7 @@ from fimscan.store.registry import Subject
 from fimscan.store.session import Session
 
 _NS_PER_SECOND = 10**9
+_NS_PER_DAY = 86400 * _NS_PER_SECOND
 # What the log says of audit itself. Added rules are no failure, and a busy host adds many.
 _NOTICES = (
     *(NoticeKind.DAEMON_START, NoticeKind.DAEMON_END, NoticeKind.RULE_REMOVED, NoticeKind.URING_RULE_REMOVED),
@@ -77,7 +78,9 @@ def collected(
         before = max((scan.id for scan in finished if scan.id < first), default=first)
         decisions = acceptance_store.records_since(session, start_ns)
         failures = control_store.between(session, start_ns, end_ns)
-        period = start_ns, _sealed_ns([*scans, *later], end_ns)
+        now_ns = time.time_ns()
+        as_of_ns = _newest_ns(session, [*scans, *later], now_ns)
+        period = start_ns, _sealed_ns([*scans, *later], end_ns, as_of_ns)
         tried = selftests.between(session, start_ns, end_ns)
         wanted = _touched(session, period)
         # And all that the tables show, whenever the journal mentions it.
@@ -96,7 +99,8 @@ def collected(
             organization=config.evidence.organization,
             start_ns=start_ns,
             end_ns=end_ns,
-            generated_ns=time.time_ns(),
+            as_of_ns=as_of_ns,
+            elapsed_ns=now_ns // _NS_PER_DAY * _NS_PER_DAY,
             version=__version__,
             config_json=config.canonical(),
             audit_rules=audit_rules,
@@ -138,10 +142,16 @@ def collected(
         )
 
 
-def _sealed_ns(scans: Sequence[Scan], end_ns: int) -> int:
+def _newest_ns(session: Session, scans: Sequence[Scan], now_ns: int) -> int:
+    """When the newest record was made. What was recorded while the clock was ahead of now does not count."""
+    times = (scan.finished_ns or scan.started_ns for scan in scans)
+    return max([time_ns for time_ns in (*times, journal.newest_ns(session, now_ns)) if time_ns <= now_ns], default=0)
+
+
+def _sealed_ns(scans: Sequence[Scan], end_ns: int, as_of_ns: int) -> int:
     """The end of the first scan that ended after a period: its journal entry has what was noted before."""
     later = (scan.finished_ns for scan in scans if scan.finished_ns is not None and scan.finished_ns >= end_ns)
-    return min(later, default=time.time_ns()) + _NS_PER_SECOND
+    return min(later, default=max(end_ns, as_of_ns)) + _NS_PER_SECOND
 
 
 def _touched(session: Session, period: tuple[int, int]) -> dict[Subject, set[int]]:

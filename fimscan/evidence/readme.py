@@ -88,7 +88,8 @@ Organization:   {show(data.organization) or "(not configured)"}
 Host:           {show(data.host)}
 Addresses:      {", ".join(show(address) for address in data.addresses) or "(none recorded)"}
 Period:         {time_text(data.start_ns)} to {time_text(data.end_ns)}
-Generated:      {time_text(data.generated_ns)} by fimscan {data.version}
+{_covered(data)}\
+Data as of:     {time_text(data.as_of_ns)}, the newest record; written by fimscan {data.version}
 Signed by:      {facts.fingerprint}
 {_rotated(facts.rotations)}\
 
@@ -105,9 +106,17 @@ Changes:        {facts.changes} found in the period
 Decisions:      {len(data.decisions)} since the beginning of the period; see 11-dispositions.csv
 Settings:       {_settings(data.reconfigurations)}
 
-All times are UTC. The numbers above are observations. Whether a requirement
+All times are UTC. When this was written is not in it: the same records give the
+same bytes. A timestamp (SHA256SUMS.tsr) shows when it existed, if there is one.
+The numbers above are observations. Whether a requirement
 is met is the assessor's decision.
 {_scan_problems(complete)}"""
+
+
+def _covered(data: BundleInput) -> str:
+    if data.covered_to_ns == data.end_ns:
+        return ""
+    return f"Covered:        only to {time_text(data.covered_to_ns)}: the period was not over\n"
 
 
 def _rotated(found: Sequence[Rotation]) -> str:

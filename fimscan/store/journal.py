@@ -28,7 +28,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from fimscan.model import Scan, ScanStatus
 from fimscan.store import row_digests, schema
@@ -208,6 +208,17 @@ def head(session: Session) -> str | None:
     return session.scalar(
         select(table.c.entry).where(table.c.host_id == session.host_id).order_by(table.c.id.desc()).limit(1)
     )
+
+
+def newest_ns(session: Session, until_ns: int) -> int:
+    """When the newest entry was made, of those up to a time; 0 before the first."""
+    newest = [
+        session.scalar(
+            select(func.max(one.c.made_ns)).where(one.c.host_id == session.host_id, one.c.made_ns <= until_ns)
+        )
+        for one in (table, open_table)
+    ]
+    return max(found or 0 for found in newest)
 
 
 def entries(session: Session) -> Iterator[Entry]:

@@ -221,7 +221,7 @@ def make_input(**other: object) -> BundleInput:
         "organization": "Example Ltd",
         "start_ns": START,
         "end_ns": START + 8 * DAY,
-        "generated_ns": START + 30 * DAY,
+        "as_of_ns": START + 30 * DAY,
         "version": "0.1.0",
         "config_json": '{"watch": []}',
         "audit_rules": "-a always,exit -F arch=b64 -F dir=/etc -F perm=wa -F key=fimscan\n",

@@ -9,12 +9,14 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import time
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from fimscan.cli import main
 from tests.conftest import Cli
 
 TODAY = datetime.now(UTC).date().isoformat()
@@ -139,6 +141,44 @@ def test_reports_show_the_fingerprint_of_the_key(cli: Cli) -> None:
     assert fingerprint not in cli("diff", code=4).stdout
     key.write_text("no key")
     assert "Signing key" not in cli("status", code=0).stdout and cli.diff()["signing_key"] is None
+
+
+def test_the_same_records_give_the_same_bytes(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever they are exported: within a day of a period that goes on, and at any time after one that is over."""
+    assessed(cli)
+    day, name = datetime.now(UTC).date(), cli.root / "x.zip"
+    end_ns = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() + 86400) * 10**9
+
+    def exported(now_ns: int, last: str) -> bytes:
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time_ns", lambda: now_ns)
+            patch.setattr(time, "time", lambda: now_ns / 1e9)
+            period = ("--from", day.isoformat(), "--to", last)
+            options = ("--sample", "5", "--seed", "1", "--copies", "--out", str(name))
+            main.cli.main(
+                args=["--config", str(cli.config), "export", "pci-dss", *period, *options], standalone_mode=False
+            )
+        return name.read_bytes()
+
+    going_on = exported(end_ns - 3 * 10**9, "2100-01-01")
+    assert "Covered:        only to " in readme_of(name)
+    assert exported(end_ns - 10**9, "2100-01-01") == going_on
+    over = exported(end_ns + 10**9, day.isoformat())
+    assert "Covered: " not in readme_of(name)
+    assert exported(end_ns + 10**18, day.isoformat()) == over
+
+
+def test_a_host_that_records_nothing_any_more_has_a_gap(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also before the period is over: nobody may look only at the time that was recorded."""
+    cli.scan()
+    out = cli.root / "x.zip"
+    later = time.time_ns() + 9 * 86400 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    period = ("--from", TODAY, "--to", "2100-01-01", "--out", str(out))
+    main.cli.main(args=["--config", str(cli.config), "export", "pci-dss", *period], standalone_mode=False)
+    with zipfile.ZipFile(out) as archive:
+        *_, last = csv.DictReader(io.StringIO(archive.read("08-continuity.csv").decode()))
+    assert last["status"] == "gap" and float(last["actual_hours"]) > 190
 
 
 def readme_of(bundle: Path) -> str:
