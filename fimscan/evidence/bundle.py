@@ -51,6 +51,7 @@ from fimscan.evidence.layout import (
     JOURNAL,
     LATER,
     LEDGER,
+    MANIFEST,
     PUBLIC_KEY,
     README,
     REPORT,
@@ -62,6 +63,7 @@ from fimscan.evidence.layout import (
     SUMS,
     sums_text,
 )
+from fimscan.evidence.manifest import Manifest, dump_manifest
 from fimscan.evidence.readme import Facts, readme
 from fimscan.evidence.records import write_hosts, write_retention
 from fimscan.evidence.response import write_alert_routes, write_alerts, write_dispositions
@@ -78,6 +80,7 @@ from fimscan.evidence.tables import (
     write_scans,
     write_schedule,
 )
+from fimscan.model import ScanStatus
 from fimscan.passwords import without_password
 from fimscan.report.display import show, time_text
 
@@ -166,6 +169,7 @@ def _write(
     for name, content in members_of(links).items():
         members.stage(name).write(content)
     _stage_report(scope_of(data, covered_to, facts.files), key.fingerprint, members)
+    members.stage(MANIFEST).write(dump_manifest(_manifest(data, covered_to)))
     write_index(members.stage(INDEX), data.host, facts.entries, members)
     members.stage(README).write(encode(readme(data, facts)))
     members.stage(PUBLIC_KEY).write(key.public_pem)
@@ -173,6 +177,23 @@ def _write(
     members.stage(SUMS).write(sums)
     members.stage(SIGNATURE).write(key.sign(sums))
     write_archive(out, members)
+
+
+def _manifest(data: BundleInput, covered_to: int) -> Manifest:
+    finished = [scan for scan in data.scans if scan.status is ScanStatus.FINISHED]
+    entries = [scan.entry for scan in (*finished, *data.later)]
+    return Manifest(
+        host=data.host,
+        host_id=data.host_facts.id or "",
+        version=data.version,
+        start_ns=data.start_ns,
+        end_ns=data.end_ns,
+        covered_to_ns=covered_to,
+        as_of_ns=data.as_of_ns,
+        last_scan=finished[-1].id if finished else 0,
+        head=entries[-1] if entries else "",
+        previous=data.previous,
+    )
 
 
 def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, members: _Members) -> Facts:

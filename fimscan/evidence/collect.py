@@ -15,6 +15,7 @@ from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.evidence.found import found_changes
 from fimscan.evidence.inputs import BundleInput, ClockAtScan, CriticalPattern, HostFacts
+from fimscan.evidence.manifest import Previous
 from fimscan.evidence.policies import monitored_logs, retained, route_of
 from fimscan.model import Gap, NoticeKind, Reconfiguration, Scan, ScanStatus, Unreadable, Window
 from fimscan.pipeline.history.continuity import audit_gaps
@@ -53,10 +54,12 @@ def collected(
     *,
     audit_rules: str,
     reconfigured: Reconfigured,
+    previous: Previous | None = None,
 ) -> Iterator[BundleInput]:
     """Collect the input of a bundle for a period. Files are streamed: use it inside the ``with`` only.
 
-    ``audit_rules`` is the text of the rules for this configuration.
+    ``audit_rules`` is the text of the rules for this configuration. ``previous`` is the bundle that this one follows:
+    of its scans, no change is collected again.
 
     Raises:
         UsageError: no scan was finished before the end of the period.
@@ -74,7 +77,7 @@ def collected(
                 f"what was monitored before scan {sealed.states_from} was pruned ([retention] findings), so there is no"
                 " evidence to export for this period; choose a later one"
             )
-        first, last = _inside(scans, start_ns)
+        first, last = _inside(scans, start_ns, 0 if previous is None else previous.last_scan)
         before = max((scan.id for scan in finished if scan.id < first), default=first)
         decisions = acceptance_store.records_since(session, start_ns)
         failures = control_store.between(session, start_ns, end_ns)
@@ -139,6 +142,7 @@ def collected(
             journal=_journal(session),
             rows=bound_rows(session, wanted),
             journal_period=period,
+            previous=previous,
         )
 
 
@@ -220,9 +224,15 @@ def _unreadable(session: Session, last: int) -> tuple[Unreadable, ...]:
     return scan_result_store.unreadable_in(session, complete.id) if complete is not None else ()
 
 
-def _inside(scans: Sequence[Scan], start_ns: int) -> tuple[int, int]:
-    """Numbers of the first and the last scan that ended in the period; (0, 0) if there is none."""
-    inside = [scan.id for scan in scans if (scan.finished_ns or scan.started_ns) >= start_ns]
+def _inside(scans: Sequence[Scan], start_ns: int, after: int) -> tuple[int, int]:
+    """Numbers of the first and the last scan that ended in the period, without those up to ``after``; (0, 0) if none.
+
+    Those that a previous bundle did not have are in this one, whenever they ended.
+    """
+    if after:
+        inside = [scan.id for scan in scans if scan.id > after]
+    else:
+        inside = [scan.id for scan in scans if (scan.finished_ns or scan.started_ns) >= start_ns]
     return (min(inside), max(inside)) if inside else (0, 0)
 
 

@@ -42,6 +42,14 @@ _IN_THE_REPORT = tuple(
 
 CONTENTS = (
     Entry(
+        name="00-manifest.json",
+        text=(
+            "host, period, newest record, last scan and head of the chain for programs. previous: the bundle that this"
+            " one follows, by the SHA-256 of its SHA256SUMS; null if it follows none"
+        ),
+        shows=(Shows("11.5.2", "11.5.2.a", "which period this is about, and that none is missing before it"),),
+    ),
+    Entry(
         name="01-report.html",
         text=(
             "the report for an assessor, to read first: for each requirement what is asked, the exceptions with file"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from fimscan.evidence.manifest import Previous
 from fimscan.model import (
     AcceptanceRecord,
     AuditNotice,
@@ -142,6 +143,8 @@ class BundleInput:
     - ``copies``: whether the changes are in the bundle a second time, in the formats of SIEMs.
     - ``as_of_ns``: the time of the newest record. The time of the export is nowhere: the same records give the same
       bundle.
+    - ``previous``: the bundle that this one follows; ``None`` if it follows none. The changes of its scans are not in
+      ``changes``.
     - ``elapsed_ns``: a time that was over at the export, whatever is recorded: the beginning of that day.
     - ``max_gap_days``: a longer time between two comparisons is a gap.
     """
@@ -183,6 +186,7 @@ class BundleInput:
     rows: Iterable[BoundRow] = ()
     journal_period: tuple[int, int] = (0, 0)
     sample: Sample | None = None
+    previous: Previous | None = None
 
     @property
     def covered_to_ns(self) -> int:

@@ -89,6 +89,7 @@ Host:           {show(data.host)}
 Addresses:      {", ".join(show(address) for address in data.addresses) or "(none recorded)"}
 Period:         {time_text(data.start_ns)} to {time_text(data.end_ns)}
 {_covered(data)}\
+{_follows(data)}\
 Data as of:     {time_text(data.as_of_ns)}, the newest record; written by fimscan {data.version}
 Signed by:      {facts.fingerprint}
 {_rotated(facts.rotations)}\
@@ -117,6 +118,18 @@ def _covered(data: BundleInput) -> str:
     if data.covered_to_ns == data.end_ns:
         return ""
     return f"Covered:        only to {time_text(data.covered_to_ns)}: the period was not over\n"
+
+
+def _follows(data: BundleInput) -> str:
+    previous = data.previous
+    if previous is None:
+        return ""
+    period = f"{time_text(previous.start_ns)} to {time_text(previous.covered_to_ns)}"
+    return f"""\
+Follows:        a bundle of {period}, up to scan {previous.last_scan}.
+                The SHA-256 of its SHA256SUMS is
+                {previous.sums}
+"""
 
 
 def _rotated(found: Sequence[Rotation]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -166,6 +167,44 @@ def test_the_same_records_give_the_same_bytes(cli: Cli, monkeypatch: pytest.Monk
     over = exported(end_ns + 10**9, day.isoformat())
     assert "Covered: " not in readme_of(name)
     assert exported(end_ns + 10**18, day.isoformat()) == over
+
+
+def test_bundles_that_follow_each_other(cli: Cli) -> None:
+    """Each begins where the one before ends, has no change again, and shows if one between them is missing."""
+    names = [str(cli.root / f"{number}.zip") for number in range(4)]
+    cli.scan()
+    for number, text in enumerate(("one", "two", "three")):
+        (cli.watched / "a").write_text(text)
+        cli.scan(4)
+        begin = ("--since-bundle", names[number - 1]) if number else ("--from", TODAY)
+        cli("export", "pci-dss", *begin, "--to", "2100-01-01", "--out", names[number], code=0)
+    found = [sorted(row["change"] for row in changes_of(name)) for name in names[:3]]
+    assert found == [["1"], ["2"], ["3"]]
+    said = cli("verify", names[1], "--previous", names[0], code=0).stdout
+    assert f"ok    previous: begins where {names[0]} ends" in said
+    with zipfile.ZipFile(names[0]) as archive:
+        sums = hashlib.sha256(archive.read("SHA256SUMS")).hexdigest()
+    assert sums in readme_of(Path(names[1])) and "?     previous: follows" in cli("verify", names[1], code=0).stdout
+    skipped = cli("verify", names[2], "--previous", names[0], code=25).stdout
+    assert "hours after its end: nothing shows that time" in skipped and "follows another bundle" in skipped
+    assert (
+        "hours before its end: both show that time" in cli("verify", names[0], "--previous", names[1], code=25).stdout
+    )
+    period = ("--since-bundle", names[2], "--to", "2100-01-01", "--out", names[3])
+    assert "either --from or --since-bundle" in cli("export", "pci-dss", "--from", TODAY, *period, code=15).stderr
+    # Without what the bundle has seen last, this is not its database any more.
+    with sqlite3.connect(cli.database) as connection:
+        connection.execute("UPDATE scan SET entry = replace(entry, '0', '1') WHERE id = 4")
+    assert "does not verify" in cli("export", "pci-dss", *period, code=25).stderr
+    data = bytearray(Path(names[2]).read_bytes())
+    data[len(data) // 2] ^= 1
+    Path(names[2]).write_bytes(data)
+    cli("export", "pci-dss", *period, code=25)
+
+
+def changes_of(bundle: str) -> list[dict[str, str]]:
+    with zipfile.ZipFile(bundle) as archive:
+        return list(csv.DictReader(io.StringIO(archive.read("09-changes.csv").decode())))
 
 
 def test_a_host_that_records_nothing_any_more_has_a_gap(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
