@@ -246,7 +246,9 @@ def _finding(before: FileState, after: FileState, now: int) -> Finding:
         key="fimscan",
         role=Role.WRITER,
     )
-    ruling = Ruling(actor=actor, action=Action.OPEN_WRITE, why=Why.WRITE_ACCESS, events=(event,))
+    ruling = Ruling(
+        actor=actor, action=Action.OPEN_WRITE, why=Why.WRITE_ACCESS, first_ns=event.time_ns, events=(event,)
+    )
     answer = Attribution(
         verdict=Verdict.CONFIRMED,
         actors=(actor,),

@@ -44,6 +44,8 @@ _ITEM = struct.Struct(">Bq32s")
 _MOST_OPEN = 100  # items, after which the open entry is closed without a scan: it is rewritten in full each time
 _MOST_ADOPTED = 100_000  # items in one entry
 
+_SUBJECTS = {int(subject): subject for subject in Subject}  # Subject(code) takes longer, and there are millions
+
 #: The digest of a row that was pruned. Only entries with the cause ``prune`` may have it.
 GONE = bytes(32)
 
@@ -99,8 +101,8 @@ class Entry:
 
     def unpacked(self) -> Iterator[Item]:
         """Yield its items; raises ``ValueError`` or ``struct.error`` if they are malformed."""
-        for subject, number, digest in _ITEM.iter_unpack(self.items):
-            yield Item(Subject(subject), number, digest)
+        for code, number, digest in _ITEM.iter_unpack(self.items):
+            yield Item(_SUBJECTS.get(code) or Subject(code), number, digest)
 
 
 def lock(session: Session) -> None:
