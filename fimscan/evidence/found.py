@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from fimscan.config import Config
 from fimscan.evidence.inputs import FoundChange
+from fimscan.fast_values import replacer
 from fimscan.grouping import Facts, group
-from fimscan.model import ChangeKind, Diff, Scan, ScanStatus
+from fimscan.model import ChangeKind, Diff, Finding, Scan, ScanStatus
 from fimscan.pipeline.history.change_sets import lineages_of
 from fimscan.pipeline.history.dispositions import Decisions
 from fimscan.pipeline.history.packaged import Packaged, default_sources, with_packages
@@ -18,6 +19,7 @@ from fimscan.store.database import Database
 from fimscan.store.session import Session
 
 _MOST = 10_000  # changes at once
+_with_decision = replacer(Finding)
 
 
 def found_changes(session: Session, database: Database, config: Config, scans: Sequence[Scan]) -> Iterator[FoundChange]:
@@ -38,7 +40,7 @@ def found_changes(session: Session, database: Database, config: Config, scans: S
             sets.update(dict.fromkeys(numbers, min(numbers)))
         decisions = Decisions(session, {finding.change.path for finding in diff.findings})
         for row in diff.findings:
-            yield FoundChange(replace(row, disposition=decisions.last_about(row)), sets.get(row.change.id))
+            yield FoundChange(_with_decision(row, disposition=decisions.last_about(row)), sets.get(row.change.id))
 
 
 def _parts(scans: Sequence[Scan]) -> Iterator[list[Scan]]:

@@ -96,6 +96,7 @@ def test_every_document_validates_against_its_schema(cli: Cli, reread: str) -> N
     with zipfile.ZipFile(bundle) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith("09-changes.json"))
         document = json.loads(archive.read(name))
+        found.add(validate(json.loads(archive.read("00-manifest.json"))))
     assert document["changes"]
     found.add(validate(document))
     assert found == set(schema_names())
