@@ -18,7 +18,7 @@ from fimscan.errors import InputError, UsageError, VerificationError
 from fimscan.evidence.attach import attach_timestamp
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.collect import collected
-from fimscan.evidence.database import verify_database
+from fimscan.evidence.database import failed_checks, verify_database
 from fimscan.evidence.inputs import BundleInput, Sample
 from fimscan.evidence.key_chain import MOST_BYTES as MOST_CHAIN_BYTES
 from fimscan.evidence.key_chain import load_chain, parse_links
@@ -31,6 +31,8 @@ from fimscan.pipeline.audit.rules import rules_for
 from fimscan.report.display import show, size_text, time_text
 from fimscan.report.documents.checks import verify_document, verify_result
 from fimscan.report.json import write_document
+from fimscan.store.database import Database
+from fimscan.store.session import Session
 
 
 @click.group()
@@ -99,6 +101,7 @@ def pci_dss(  # noqa: PLR0913  # one argument for each option
         raise UsageError("--seed needs --sample")
     drawn = None if sample is None else Sample(sample, secrets.randbelow(10**9) if seed is None else seed)
     rules = rules_for(config)
+    head = None if previous is None else previous.head
     with (
         settings.database() as database,
         collected(
@@ -108,21 +111,16 @@ def pci_dss(  # noqa: PLR0913  # one argument for each option
             end_ns,
             audit_rules=rules,
             reconfigured=config_changes.reconfigurations,
+            failed_checks=lambda session: _failed_checks(session, database, head, is_allowed=despite),
             previous=previous,
         ) as data,
     ):
         if before is not None:
             _check_host(before, data)
-        checks = verify_database(database, head=None if previous is None else previous.head).checks
-        failed = [f"{one.name}: {line}" for one in checks if not one.ok for line in one.detail.split("\n")]
-        if failed and not despite:
-            raise VerificationError(
-                f"nothing is exported, because the database does not verify: {failed[0]} (see 'fimscan verify --db');"
-                " restore a backup that does, or add --despite: the bundle then says so"
-            )
+        failed = data.failed_checks
         key = load_or_create_key(config.evidence.key)
         links = load_chain(config.evidence.key, key.fingerprint)
-        build_bundle(replace(data, failed_checks=failed, sample=drawn, copies=copies), key, out, links=links)
+        build_bundle(replace(data, sample=drawn, copies=copies), key, out, links=links)
     click.echo(f"Wrote {out} ({size_text(os.path.getsize(out))}), signed by {key.fingerprint}")
     if drawn is not None:
         click.echo(f"The sample of {drawn.size} changes (17-sample.csv) was drawn with the seed {drawn.seed}.")
@@ -132,6 +130,16 @@ def pci_dss(  # noqa: PLR0913  # one argument for each option
         note(f"the database does not verify: {failed[0]} (see 'fimscan verify --db'); the bundle says so")
         return VerificationError.exit_code
     return 0
+
+
+def _failed_checks(session: Session, database: Database, head: str | None, *, is_allowed: bool) -> list[str]:
+    failed = failed_checks(session, database, head)
+    if failed and not is_allowed:
+        raise VerificationError(
+            f"nothing is exported, because the database does not verify: {failed[0]} (see 'fimscan verify --db');"
+            " restore a backup that does, or add --despite: the bundle then says so"
+        )
+    return failed
 
 
 def _earlier_bundle(path: str, config: Config) -> Opened:

@@ -46,7 +46,7 @@ Reconfigured: TypeAlias = Callable[[Session, int, int], Sequence[Reconfiguration
 
 
 @contextmanager
-def collected(
+def collected(  # noqa: PLR0913  # each is asked for once
     database: Database,
     config: Config,
     start_ns: int,
@@ -54,12 +54,20 @@ def collected(
     *,
     audit_rules: str,
     reconfigured: Reconfigured,
+    failed_checks: Callable[[Session], Sequence[str]] | None = None,
     previous: Previous | None = None,
 ) -> Iterator[BundleInput]:
     """Collect the input of a bundle for a period. Files are streamed: use it inside the ``with`` only.
 
-    ``audit_rules`` is the text of the rules for this configuration. ``previous`` is the bundle that this one follows:
-    of its scans, no change is collected again.
+    Args:
+        database: of this host.
+        config: the present configuration.
+        start_ns: the beginning of the period.
+        end_ns: its end.
+        audit_rules: the text of the rules for this configuration.
+        reconfigured: gives changes of the configuration.
+        failed_checks: says what does not verify, of the state of the database that is then exported.
+        previous: the bundle that this one follows: of its scans, no change is collected again.
 
     Raises:
         UsageError: no scan was finished before the end of the period.
@@ -77,6 +85,8 @@ def collected(
                 f"what was monitored before scan {sealed.states_from} was pruned ([retention] findings), so there is no"
                 " evidence to export for this period; choose a later one"
             )
+        # Before the rest: its memory is free again then.
+        failed = None if failed_checks is None else failed_checks(session)
         first, last = _inside(scans, start_ns, 0 if previous is None else previous.last_scan)
         before = max((scan.id for scan in finished if scan.id < first), default=first)
         decisions = acceptance_store.records_since(session, start_ns)
@@ -143,6 +153,7 @@ def collected(
             rows=bound_rows(session, wanted),
             journal_period=period,
             previous=previous,
+            failed_checks=failed,
         )
 
 
