@@ -139,6 +139,7 @@ def observation(at: float, **values: Any) -> AuditObservation:
 
 def take_back_the_newest_schemas(connection: sqlite3.Connection) -> None:
     """Undo the schema revisions from 0006 on."""
+    connection.execute("DROP TABLE control_note")
     connection.execute("DROP TABLE clock_look")
     connection.execute("DROP INDEX ix_scan_checkpoint")
     connection.execute("ALTER TABLE scan DROP COLUMN checkpoint")

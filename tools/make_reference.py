@@ -53,6 +53,7 @@ OTHER_CODES = (
     ("explain-path", 1, "the path is not monitored"),
     ("packages check", 1, "a file is unowned or unknown, and none is known to be not as shipped"),
     ("packages check", 2, "a file is not as shipped"),
+    ("export pci-dss --despite", 25, "the bundle is written, of a database that does not verify; it says what failed"),
 )
 
 

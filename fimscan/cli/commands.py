@@ -14,6 +14,7 @@ COMMANDS = {
     "reject": ("accept:reject", "Mark changes as violations."),
     "undo": ("accept:undo", "Take a decision back."),
     "plan": ("plan:plan", "Say which changes are expected, and see what came of it."),
+    "control": ("control:control", "List failures of controls, and record what was done."),
     "audit": ("audit:audit", "Print audit rules, recorded accesses, and the state of audit."),
     "packages": ("packages:packages", "Say whether files are what their packages shipped."),
     "import": ("importing:import_group", "Import the baseline of another program."),

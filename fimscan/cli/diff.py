@@ -29,6 +29,7 @@ from fimscan.cli.last_shown import remember
 from fimscan.cli.pager import lines_of_pager, paged
 from fimscan.cli.plan import progress_of
 from fimscan.cli.remedies import own_command
+from fimscan.cli.signer import signing_key
 from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.gc_pause import gc_paused
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 _WITH_TEXT = ("text", "json", "ndjson", "html")
 _MOST_TEXTS = 200  # rows; the rest says how to ask for it
 _FORMATS = ("text", "json", "ndjson", "csv", "html")
+_WITH_KEY = ("json", "html")  # text has no line for it on its one screen: --verbose prints it
 _WITH_HEADLINE = ("text", "html")  # it says that a filter matched nothing; other formats have a line on standard error
 
 
@@ -151,7 +153,11 @@ def diff(  # noqa: PLR0913  # one argument for each option
         found, grouping, commands = _grouped(database, found, facts, view, settings)
         if form in ("text", "html") or whole_text:
             found, grouping = _with_texts(database, config, found, grouping, view)
+        if form in _WITH_KEY or settings.verbose:
+            found = replace(found, signing_key=signing_key(config))
         page = _page_context(database, found, grouping, view, config) if form == "html" else None
+    if settings.verbose and found.signing_key is not None:
+        note(f"signing key: {found.signing_key}")
     if found.unfiltered and not (_differences(found) or form in _WITH_HEADLINE):
         note(f"0 of {found.unfiltered:,} match --path and --verdict")
     if found.unchanged is not None and form not in _WITH_HEADLINE:

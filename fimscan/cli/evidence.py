@@ -11,25 +11,28 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from fimscan.cli.context import Settings
+from fimscan.cli.context import Settings, note
 from fimscan.cli.hash_log import hash_log
+from fimscan.config import Config
 from fimscan.errors import InputError, UsageError, VerificationError
 from fimscan.evidence.attach import attach_timestamp
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.collect import collected
-from fimscan.evidence.database import verify_database
-from fimscan.evidence.inputs import Sample
+from fimscan.evidence.database import failed_checks, verify_database
+from fimscan.evidence.inputs import BundleInput, Sample
 from fimscan.evidence.key_chain import MOST_BYTES as MOST_CHAIN_BYTES
 from fimscan.evidence.key_chain import load_chain, parse_links
 from fimscan.evidence.signing import load_or_create_key
 from fimscan.evidence.timestamp import MOST_BYTES
-from fimscan.evidence.verify import VerifyReport, verify_bundle
+from fimscan.evidence.verify import Known, Opened, VerifyReport, opened_bundle, verify_bundle
 from fimscan.model import SignerState
 from fimscan.pipeline import config_changes
 from fimscan.pipeline.audit.rules import rules_for
-from fimscan.report.display import show, size_text
+from fimscan.report.display import show, size_text, time_text
 from fimscan.report.documents.checks import verify_document, verify_result
 from fimscan.report.json import write_document
+from fimscan.store.database import Database
+from fimscan.store.session import Session
 
 
 @click.group()
@@ -45,10 +48,15 @@ export.add_command(hash_log)
 
 
 @export.command("pci-dss")
-@click.option("--from", "start", required=True, metavar="D", help="First day of the period (2026-01-31, UTC).")
+@click.option("--from", "start", metavar="D", help="First day of the period (2026-01-31, UTC).")
+@click.option(
+    "--since-bundle", metavar="FILE.zip", help="Instead of --from: begin where this bundle ends, and name its digest."
+)
 @click.option("--to", "end", required=True, metavar="D", help="Last day of the period, inclusive (UTC).")
 @click.option("--out", required=True, metavar="FILE.zip", help="File to write; an existing one is replaced.")
-@click.option("--despite", is_flag=True, help="Export a database that does not verify; the bundle says what failed.")
+@click.option(
+    "--despite", is_flag=True, help="Export a database that does not verify: it says what failed (exit code 25)."
+)
 @click.option("--sample", type=click.IntRange(1, 1000), metavar="N", help="Add a random sample of N changes.")
 @click.option("--seed", type=click.IntRange(0), metavar="S", help="Seed of the sample; let the assessor choose it.")
 @click.option("--copies", is_flag=True, help="Add the changes as ECS and OCSF, for a SIEM. They make it much larger.")
@@ -56,17 +64,23 @@ export.add_command(hash_log)
 def pci_dss(  # noqa: PLR0913  # one argument for each option
     settings: Settings,
     *,
-    start: str,
+    start: str | None,
+    since_bundle: str | None,
     end: str,
     out: str,
     despite: bool,
     sample: int | None,
     seed: int | None,
     copies: bool,
-) -> None:
+) -> int:
     """Write a signed bundle for PCI DSS 11.5.2 and related requirements: a report to read, and its evidence.
 
-    The database is checked first, as 'fimscan verify --db' does: what was altered in it is not signed.
+    The database is checked first, as 'fimscan verify --db' does: what was altered in it is not signed. With --despite,
+    it is: the bundle says what failed, and the exit code is 25 all the same.
+
+    With --since-bundle, the period begins where an earlier bundle of this host ends, and what that bundle has the
+    changes of is not in this one again. The earlier bundle is verified first, and has to be signed by this key or one
+    before it. 'fimscan verify --previous' checks later that nothing is between the two.
 
     The same seed draws the same sample of the same changes. Without --seed, one is chosen and printed.
 
@@ -74,35 +88,72 @@ def pci_dss(  # noqa: PLR0913  # one argument for each option
     Example: fimscan export pci-dss --from 2026-01-01 --to 2026-03-31 --out q1.zip
     """  # noqa: D301  # click: do not wrap
     config = settings.config()
-    start_ns = _nanoseconds(start, "--from")
+    if (start is None) == (since_bundle is None):
+        raise UsageError("give either --from or --since-bundle: where the period begins")
     end_ns = _nanoseconds(end, "--to", whole_day=True)
+    before = None if since_bundle is None else _earlier_bundle(since_bundle, config)
+    previous = None if before is None else before.as_previous
+    start_ns = previous.covered_to_ns if previous is not None else _nanoseconds(start or "", "--from")
     if start_ns >= end_ns:
-        raise UsageError(f"--from {start} is later than --to {end}; swap them")
+        begin = f"--from {start}" if start is not None else f"the end of {since_bundle}, {time_text(start_ns)},"
+        raise UsageError(f"{begin} is not before --to {end}")
     if sample is None and seed is not None:
         raise UsageError("--seed needs --sample")
     drawn = None if sample is None else Sample(sample, secrets.randbelow(10**9) if seed is None else seed)
     rules = rules_for(config)
+    head = None if previous is None else previous.head
     with (
         settings.database() as database,
         collected(
-            database, config, start_ns, end_ns, audit_rules=rules, reconfigured=config_changes.reconfigurations
+            database,
+            config,
+            start_ns,
+            end_ns,
+            audit_rules=rules,
+            reconfigured=config_changes.reconfigurations,
+            failed_checks=lambda session: _failed_checks(session, database, head, is_allowed=despite),
+            previous=previous,
         ) as data,
     ):
-        checks = verify_database(database).checks
-        failed = [f"{one.name}: {line}" for one in checks if not one.ok for line in one.detail.split("\n")]
-        if failed and not despite:
-            raise VerificationError(
-                f"nothing is exported, because the database does not verify: {failed[0]} (see 'fimscan verify --db');"
-                " restore a backup that does, or add --despite: the bundle then says so"
-            )
+        if before is not None:
+            _check_host(before, data)
+        failed = data.failed_checks
         key = load_or_create_key(config.evidence.key)
         links = load_chain(config.evidence.key, key.fingerprint)
-        build_bundle(replace(data, failed_checks=failed, sample=drawn, copies=copies), key, out, links=links)
+        build_bundle(replace(data, sample=drawn, copies=copies), key, out, links=links)
     click.echo(f"Wrote {out} ({size_text(os.path.getsize(out))}), signed by {key.fingerprint}")
     if drawn is not None:
         click.echo(f"The sample of {drawn.size} changes (17-sample.csv) was drawn with the seed {drawn.seed}.")
     check = f"fimscan verify {shlex.quote(out)}"  # needs no configuration: the assessor can run it
     click.echo(f"Send the assessor this fingerprint out of band, not with the bundle. To check it: {check}")
+    if failed:
+        note(f"the database does not verify: {failed[0]} (see 'fimscan verify --db'); the bundle says so")
+        return VerificationError.exit_code
+    return 0
+
+
+def _failed_checks(session: Session, database: Database, head: str | None, *, is_allowed: bool) -> list[str]:
+    failed = failed_checks(session, database, head)
+    if failed and not is_allowed:
+        raise VerificationError(
+            f"nothing is exported, because the database does not verify: {failed[0]} (see 'fimscan verify --db');"
+            " restore a backup that does, or add --despite: the bundle then says so"
+        )
+    return failed
+
+
+def _earlier_bundle(path: str, config: Config) -> Opened:
+    """A bundle that verifies and that the key of this host signed, or one before it."""
+    key = load_or_create_key(config.evidence.key)
+    links = load_chain(config.evidence.key, key.fingerprint)
+    return opened_bundle(path, Known(fingerprint=key.fingerprint, links=links))
+
+
+def _check_host(before: Opened, data: BundleInput) -> None:
+    earlier = before.manifest
+    assert earlier is not None, "it verifies"
+    if (earlier.host_id or earlier.host) != (data.host_facts.id or data.host):
+        raise UsageError(f"{show(os.fsencode(before.path))} is of another host: {show(os.fsencode(earlier.host))}")
 
 
 @export.command("attach-timestamp")
@@ -141,6 +192,7 @@ def _content(path: str, most: int) -> bytes:
     help="Rotations of keys ('fimscan key export-public --format json'): accept an earlier key, too.",
 )
 @click.option("--tsa-ca", metavar="FILE", help="Check an attached timestamp with these certificates (PEM).")
+@click.option("--previous", metavar="FILE.zip", help="The bundle before it: check that nothing is between the two.")
 @click.option("--db", "of_database", is_flag=True, help="Check the database instead of a bundle.")
 @click.option("--head", metavar="HEX", help="With --db: require this head, which you stored earlier.")
 @click.option("--scan", type=int, metavar="N", help="With --db: recompute the state of this scan, not of the last one.")
@@ -154,6 +206,7 @@ def verify(  # noqa: PLR0913  # one argument for each option
     fingerprint: str | None,
     keys: str | None,
     tsa_ca: str | None,
+    previous: str | None,
     of_database: bool,
     head: str | None,
     scan: int | None,
@@ -176,9 +229,9 @@ def verify(  # noqa: PLR0913  # one argument for each option
         if head is not None or scan is not None or every_scan:
             raise UsageError("--head, --scan and --all need --db")
         links = () if keys is None else parse_links(_content(keys, MOST_CHAIN_BYTES), show(os.fsencode(keys)))
-        found = verify_bundle(bundle or "", fingerprint=fingerprint, links=links, tsa_ca=tsa_ca)
-    elif fingerprint is not None or keys is not None or tsa_ca is not None or (scan is not None and every_scan):
-        raise UsageError("with --db, give either --scan or --all, and no --fingerprint, --keys or --tsa-ca")
+        found = verify_bundle(bundle or "", fingerprint=fingerprint, links=links, tsa_ca=tsa_ca, previous=previous)
+    elif any(given is not None for given in (fingerprint, keys, tsa_ca, previous)) or (scan is not None and every_scan):
+        raise UsageError("with --db, give either --scan or --all, and no --fingerprint, --keys, --tsa-ca or --previous")
     else:
         with settings.database() as database:
             found = verify_database(database, scan=scan, every_scan=every_scan, head=head)

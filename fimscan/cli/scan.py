@@ -13,6 +13,7 @@ import click
 from fimscan.cli.context import Settings, exit_code, note, packaged, screen_size, use_color
 from fimscan.cli.last_shown import remember_scan
 from fimscan.cli.remedies import own_command
+from fimscan.cli.signer import signing_key
 from fimscan.config import Config
 from fimscan.grouping import Facts, Grouping
 from fimscan.model import ControlReport, Diff
@@ -100,6 +101,7 @@ def scan(  # noqa: PLR0913  # one argument for each option
             shown = replace(reported, diff=found)
             is_listed = True
             if form == "json":
+                found = replace(found, signing_key=signing_key(config))
                 write_json(found, sys.stdout, grouping_of(database, found, facts), report)
             else:
                 above = print_controls(report)

@@ -13,6 +13,7 @@ import click
 from fimscan.cli.context import Settings
 from fimscan.cli.pager import paged
 from fimscan.cli.remedies import complete_quoted
+from fimscan.cli.signer import signing_key
 from fimscan.config import Config
 from fimscan.errors import StoreError
 from fimscan.model import ContentUsage, Scan, ScanStatus, Selftest, Status
@@ -115,6 +116,7 @@ def _found(database: Database, config: Config | None, settings: Settings, last: 
             configuration_file=settings.config_file() if config is not None else None,
             database=database.name,
             selftest=selftests.last(session),
+            signing_key=signing_key(config),
         )
     if baseline is not None:
         status = replace(status, waiting=len(diff_from_baseline(database, config).findings))
@@ -141,6 +143,8 @@ def _print(found: _Found, settings: Settings) -> None:
     told = (failed_lines(broken), mended_lines(mended), missed_lines(status.missed_runs))
     for line in (*chain.from_iterable(told), *_selftest_lines(status.selftest)):
         click.echo(line)
+    if any(not item.notes for item in status.controls):
+        click.echo(complete_quoted("'fimscan control list' has their numbers, to record what was done.", settings))
     if status.baseline is None:
         click.echo(complete_quoted("No scan has finished yet; 'fimscan scan' records the baseline.", settings))
         return
@@ -148,6 +152,7 @@ def _print(found: _Found, settings: Settings) -> None:
     click.echo(f"Accepted baseline: scan {status.baseline}{own}. Changes to accept: {status.waiting:,}.")
     later = complete_quoted(f"(store this off-host; later run 'fimscan verify --db --head {status.head}')", settings)
     click.echo(f"Head: {status.head} {later}")
+    click.echo(f"Signing key: {status.signing_key}\n" if status.signing_key else "", nl=False)
     click.echo(f"Contents: {found.contents}\n" if found.contents else "", nl=False)
     for extent in status.witness:
         click.echo(f"fanotify on {extent_text(extent, time.time_ns(), WITNESS_FRESH_NS)}")

@@ -31,6 +31,7 @@ from fimscan.evidence.controls import (
     write_audit_coverage,
     write_audit_events,
     write_control_failures,
+    write_control_notes,
     write_log_integrity,
     write_selftests,
     write_time_sync,
@@ -50,6 +51,7 @@ from fimscan.evidence.layout import (
     JOURNAL,
     LATER,
     LEDGER,
+    MANIFEST,
     PUBLIC_KEY,
     README,
     REPORT,
@@ -61,6 +63,7 @@ from fimscan.evidence.layout import (
     SUMS,
     sums_text,
 )
+from fimscan.evidence.manifest import Manifest, dump_manifest
 from fimscan.evidence.readme import Facts, readme
 from fimscan.evidence.records import write_hosts, write_retention
 from fimscan.evidence.response import write_alert_routes, write_alerts, write_dispositions
@@ -77,6 +80,7 @@ from fimscan.evidence.tables import (
     write_scans,
     write_schedule,
 )
+from fimscan.model import ScanStatus
 from fimscan.passwords import without_password
 from fimscan.report.display import show, time_text
 
@@ -95,11 +99,11 @@ def build_bundle(
         OutputError: it cannot be written there. No partial file is left behind.
         UsageError: the period is empty or has not begun.
     """
-    covered_to = min(data.end_ns, data.generated_ns)
+    covered_to = data.covered_to_ns
     if covered_to <= data.start_ns:
         raise UsageError(
             f"the period from {time_text(data.start_ns)} to {time_text(data.end_ns)} is empty or has not begun: it has"
-            " to begin before it ends, and before now"
+            f" to begin before it ends, and before the newest record ({time_text(data.as_of_ns)})"
         )
     named = os.fsencode(path)
     target = os.path.realpath(named)
@@ -165,6 +169,7 @@ def _write(
     for name, content in members_of(links).items():
         members.stage(name).write(content)
     _stage_report(scope_of(data, covered_to, facts.files), key.fingerprint, members)
+    members.stage(MANIFEST).write(dump_manifest(_manifest(data, covered_to)))
     write_index(members.stage(INDEX), data.host, facts.entries, members)
     members.stage(README).write(encode(readme(data, facts)))
     members.stage(PUBLIC_KEY).write(key.public_pem)
@@ -172,6 +177,23 @@ def _write(
     members.stage(SUMS).write(sums)
     members.stage(SIGNATURE).write(key.sign(sums))
     write_archive(out, members)
+
+
+def _manifest(data: BundleInput, covered_to: int) -> Manifest:
+    finished = [scan for scan in data.scans if scan.status is ScanStatus.FINISHED]
+    entries = [scan.entry for scan in (*finished, *data.later)]
+    return Manifest(
+        host=data.host,
+        host_id=data.host_facts.id or "",
+        version=data.version,
+        start_ns=data.start_ns,
+        end_ns=data.end_ns,
+        covered_to_ns=covered_to,
+        as_of_ns=data.as_of_ns,
+        last_scan=finished[-1].id if finished else 0,
+        head=entries[-1] if entries else "",
+        previous=data.previous,
+    )
 
 
 def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, members: _Members) -> Facts:
@@ -258,6 +280,7 @@ def _writers(data: BundleInput) -> Mapping[str, Callable[[Staged, str], int]]:
         "10-alerts.csv": lambda out, host: write_alerts(out, host, data.alerts),
         "11-dispositions.csv": lambda out, host: write_dispositions(out, host, data.decisions),
         "12-control-failures.csv": lambda out, host: write_control_failures(out, host, data.failures),
+        "12-control-notes.csv": lambda out, host: write_control_notes(out, host, data.failures),
         "13-log-integrity.csv": lambda out, host: write_log_integrity(out, host, data.logs),
         "13-audit-events.csv": lambda out, host: write_audit_events(out, host, data.notices),
         "14-time-sync.csv": lambda out, host: write_time_sync(out, host, data.clocks),

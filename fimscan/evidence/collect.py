@@ -15,6 +15,7 @@ from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.evidence.found import found_changes
 from fimscan.evidence.inputs import BundleInput, ClockAtScan, CriticalPattern, HostFacts
+from fimscan.evidence.manifest import Previous
 from fimscan.evidence.policies import monitored_logs, retained, route_of
 from fimscan.model import Gap, NoticeKind, Reconfiguration, Scan, ScanStatus, Unreadable, Window
 from fimscan.pipeline.history.continuity import audit_gaps
@@ -33,6 +34,7 @@ from fimscan.store.registry import Subject
 from fimscan.store.session import Session
 
 _NS_PER_SECOND = 10**9
+_NS_PER_DAY = 86400 * _NS_PER_SECOND
 # What the log says of audit itself. Added rules are no failure, and a busy host adds many.
 _NOTICES = (
     *(NoticeKind.DAEMON_START, NoticeKind.DAEMON_END, NoticeKind.RULE_REMOVED, NoticeKind.URING_RULE_REMOVED),
@@ -44,7 +46,7 @@ Reconfigured: TypeAlias = Callable[[Session, int, int], Sequence[Reconfiguration
 
 
 @contextmanager
-def collected(
+def collected(  # noqa: PLR0913  # each is asked for once
     database: Database,
     config: Config,
     start_ns: int,
@@ -52,10 +54,20 @@ def collected(
     *,
     audit_rules: str,
     reconfigured: Reconfigured,
+    failed_checks: Callable[[Session], Sequence[str]] | None = None,
+    previous: Previous | None = None,
 ) -> Iterator[BundleInput]:
     """Collect the input of a bundle for a period. Files are streamed: use it inside the ``with`` only.
 
-    ``audit_rules`` is the text of the rules for this configuration.
+    Args:
+        database: of this host.
+        config: the present configuration.
+        start_ns: the beginning of the period.
+        end_ns: its end.
+        audit_rules: the text of the rules for this configuration.
+        reconfigured: gives changes of the configuration.
+        failed_checks: says what does not verify, of the state of the database that is then exported.
+        previous: the bundle that this one follows: of its scans, no change is collected again.
 
     Raises:
         UsageError: no scan was finished before the end of the period.
@@ -73,16 +85,21 @@ def collected(
                 f"what was monitored before scan {sealed.states_from} was pruned ([retention] findings), so there is no"
                 " evidence to export for this period; choose a later one"
             )
-        first, last = _inside(scans, start_ns)
+        # Before the rest: its memory is free again then.
+        failed = None if failed_checks is None else failed_checks(session)
+        first, last = _inside(scans, start_ns, 0 if previous is None else previous.last_scan)
         before = max((scan.id for scan in finished if scan.id < first), default=first)
         decisions = acceptance_store.records_since(session, start_ns)
         failures = control_store.between(session, start_ns, end_ns)
-        period = start_ns, _sealed_ns([*scans, *later], end_ns)
+        now_ns = time.time_ns()
+        as_of_ns = _newest_ns(session, [*scans, *later], now_ns)
+        period = start_ns, _sealed_ns([*scans, *later], end_ns, as_of_ns)
         tried = selftests.between(session, start_ns, end_ns)
         wanted = _touched(session, period)
         # And all that the tables show, whenever the journal mentions it.
         wanted[Subject.ACCEPTANCE].update(item.number for item in decisions)
         wanted[Subject.CAUSE].update(item.id for item in failures)
+        wanted[Subject.CONTROL_NOTE].update(note.id for item in failures for note in item.notes)
         wanted[Subject.SELFTEST].update(item.id for item in tried)
         wanted[Subject.OUTBOX].update(outbox.numbers_between(session, start_ns, end_ns, (first or 1, last)))
         wanted[Subject.ANSWER].update(finding_store.numbers_between(session, first, last))
@@ -95,7 +112,8 @@ def collected(
             organization=config.evidence.organization,
             start_ns=start_ns,
             end_ns=end_ns,
-            generated_ns=time.time_ns(),
+            as_of_ns=as_of_ns,
+            elapsed_ns=now_ns // _NS_PER_DAY * _NS_PER_DAY,
             version=__version__,
             config_json=config.canonical(),
             audit_rules=audit_rules,
@@ -134,13 +152,21 @@ def collected(
             journal=_journal(session),
             rows=bound_rows(session, wanted),
             journal_period=period,
+            previous=previous,
+            failed_checks=failed,
         )
 
 
-def _sealed_ns(scans: Sequence[Scan], end_ns: int) -> int:
+def _newest_ns(session: Session, scans: Sequence[Scan], now_ns: int) -> int:
+    """When the newest record was made. What was recorded while the clock was ahead of now does not count."""
+    times = (scan.finished_ns or scan.started_ns for scan in scans)
+    return max([time_ns for time_ns in (*times, journal.newest_ns(session, now_ns)) if time_ns <= now_ns], default=0)
+
+
+def _sealed_ns(scans: Sequence[Scan], end_ns: int, as_of_ns: int) -> int:
     """The end of the first scan that ended after a period: its journal entry has what was noted before."""
     later = (scan.finished_ns for scan in scans if scan.finished_ns is not None and scan.finished_ns >= end_ns)
-    return min(later, default=time.time_ns()) + _NS_PER_SECOND
+    return min(later, default=max(end_ns, as_of_ns)) + _NS_PER_SECOND
 
 
 def _touched(session: Session, period: tuple[int, int]) -> dict[Subject, set[int]]:
@@ -209,9 +235,15 @@ def _unreadable(session: Session, last: int) -> tuple[Unreadable, ...]:
     return scan_result_store.unreadable_in(session, complete.id) if complete is not None else ()
 
 
-def _inside(scans: Sequence[Scan], start_ns: int) -> tuple[int, int]:
-    """Numbers of the first and the last scan that ended in the period; (0, 0) if there is none."""
-    inside = [scan.id for scan in scans if (scan.finished_ns or scan.started_ns) >= start_ns]
+def _inside(scans: Sequence[Scan], start_ns: int, after: int) -> tuple[int, int]:
+    """Numbers of the first and the last scan that ended in the period, without those up to ``after``; (0, 0) if none.
+
+    Those that a previous bundle did not have are in this one, whenever they ended.
+    """
+    if after:
+        inside = [scan.id for scan in scans if scan.id > after]
+    else:
+        inside = [scan.id for scan in scans if (scan.finished_ns or scan.started_ns) >= start_ns]
     return (min(inside), max(inside)) if inside else (0, 0)
 
 

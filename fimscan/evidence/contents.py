@@ -42,6 +42,14 @@ _IN_THE_REPORT = tuple(
 
 CONTENTS = (
     Entry(
+        name="00-manifest.json",
+        text=(
+            "host, period, newest record, last scan and head of the chain for programs. previous: the bundle that this"
+            " one follows, by the SHA-256 of its SHA256SUMS; null if it follows none"
+        ),
+        shows=(Shows("11.5.2", "11.5.2.a", "which period this is about, and that none is missing before it"),),
+    ),
+    Entry(
         name="01-report.html",
         text=(
             "the report for an assessor, to read first: for each requirement what is asked, the exceptions with file"
@@ -239,13 +247,20 @@ CONTENTS = (
             "when change detection or audit did not work in the period: since when and until when (empty: it still does"
             " not), when it was detected, why, which process and login user caused it if the audit log names it, and"
             " how it is known to work again (remedy). Failures are looked for at scans and readings of the audit log."
-            " What people did about them is not recorded"
+            " notes is how many notes of people there are, with the newest one: what they did, found to be the cause,"
+            " ticket, who and when"
         ),
         shows=(
             Shows("10.7.2", "10.7.2.b", "failures of change detection and of audit: when detected"),
-            Shows("10.7.3", "10.7.3.b", "start, end, duration and cause of each failure, and who caused it"),
+            Shows("10.7.3", "10.7.3.b", "start, end, duration and cause of each failure, who caused it, remediation"),
         ),
         empty="no failure was detected in the period",
+    ),
+    Entry(
+        name="12-control-notes.csv",
+        text="every note of people about these failures ('fimscan control note'). A later note corrects an earlier one",
+        shows=(Shows("10.7.3", "10.7.3.b", "what people did about each failure: remediation, root cause, ticket"),),
+        empty="no failure of the period has a note",
     ),
     Entry(
         name="13-log-integrity.csv",

@@ -96,7 +96,7 @@ def _stretch(begin: _Point, end: _Point, max_gap_ns: int) -> Stretch:
     elif begin[1] is None:
         status, note = StretchStatus.NOT_MONITORED, "monitoring began with the comparison that ends here"
     elif end[1] is None:
-        note = "to the end of the period, or to the export if that was earlier"
+        note = "to the end of the period, or to the newest record if the period goes on"
     else:
         note = ""
     return Stretch(

@@ -9,6 +9,7 @@ from fimscan.evidence.continuity import NS_PER_HOUR
 from fimscan.evidence.inputs import ClockAtScan, MonitoredLog
 from fimscan.evidence.tables import (
     ACTOR,
+    Cell,
     Table,
     actor_cells,
     moment_cell,
@@ -17,7 +18,7 @@ from fimscan.evidence.tables import (
     text_cell,
     yes_no,
 )
-from fimscan.model import AuditNotice, ControlFailure, Gap, Selftest
+from fimscan.model import AuditNotice, ControlFailure, ControlNote, Gap, Selftest
 from fimscan.report.display import time_text
 
 
@@ -33,15 +34,33 @@ def write_audit_coverage(out: Staged, host: str, gaps: Iterable[tuple[bytes, Gap
 
 
 def write_control_failures(out: Staged, host: str, failures: Iterable[ControlFailure]) -> int:
-    """``12-control-failures.csv``: the failures of controls in the period. Without an end, one lasts."""
+    """``12-control-failures.csv``: the failures of controls in the period, with the newest note about each."""
     columns = ("failure", "kind", "subject", "cause", "start_utc", "detected_utc", "end_utc", "seconds", "remedy")
-    with Table(out, host, (*columns, *ACTOR)) as table:
+    noted = ("notes", "remediation", "root_cause", "ticket", "noted_by", "noted_utc")
+    with Table(out, host, (*columns, *ACTOR, *noted)) as table:
         for item in failures:
             about = item.kind, text_cell(item.subject), text_cell(item.cause)
             times = time_text(item.start_ns), time_text(item.detected_ns), moment_cell(item.end_ns)
             lasted = seconds_cell(item.start_ns, item.end_ns)
-            table.add(item.id, *about, *times, lasted, text_cell(item.remedy), *actor_cells(item.actor))
+            newest = _note_cells(item.notes[-1]) if item.notes else (None,) * 5
+            known = text_cell(item.remedy), *actor_cells(item.actor)
+            table.add(item.id, *about, *times, lasted, *known, len(item.notes), *newest)
     return table.rows
+
+
+def write_control_notes(out: Staged, host: str, failures: Iterable[ControlFailure]) -> int:
+    """``12-control-notes.csv``: what people did about the failures of the period, a row for each note."""
+    columns = ("note", "failure", "remediation", "root_cause", "ticket", "noted_by", "noted_utc")
+    with Table(out, host, columns) as table:
+        for item in failures:
+            for note in item.notes:
+                table.add(note.id, note.failure, *_note_cells(note))
+    return table.rows
+
+
+def _note_cells(note: ControlNote) -> tuple[Cell, ...]:
+    texts = (note.remediation, note.root_cause, note.ticket, note.user)
+    return (*(text_cell(text) for text in texts), time_text(note.noted_ns))
 
 
 def write_log_integrity(out: Staged, host: str, logs: Iterable[MonitoredLog]) -> int:

@@ -51,6 +51,12 @@ def verify_database(
     return VerifyReport(checks=checks, fingerprint="")
 
 
+def failed_checks(session: Session, database: Database, head: str | None = None) -> list[str]:
+    """What does not verify, a line each, of the state that a session sees; empty if all does."""
+    checks = _checks(session, database, None, head, every_scan=False)
+    return [f"{one.name}: {line}" for one in checks if not one.ok for line in one.detail.split("\n")]
+
+
 def _checks(
     session: Session,
     database: Database,

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from fimscan.config import Config
 from fimscan.evidence.inputs import FoundChange
+from fimscan.fast_values import replacer
 from fimscan.grouping import Facts, group
-from fimscan.model import ChangeKind, Diff, Scan, ScanStatus
+from fimscan.model import ChangeKind, Diff, Finding, Scan, ScanStatus
 from fimscan.pipeline.history.change_sets import lineages_of
-from fimscan.pipeline.history.dispositions import Decisions, in_effect
+from fimscan.pipeline.history.dispositions import Decisions
 from fimscan.pipeline.history.packaged import Packaged, default_sources, with_packages
 from fimscan.pipeline.importance import Importance
 from fimscan.store import findings as finding_store
@@ -18,6 +19,7 @@ from fimscan.store.database import Database
 from fimscan.store.session import Session
 
 _MOST = 10_000  # changes at once
+_with_decision = replacer(Finding)
 
 
 def found_changes(session: Session, database: Database, config: Config, scans: Sequence[Scan]) -> Iterator[FoundChange]:
@@ -27,7 +29,7 @@ def found_changes(session: Session, database: Database, config: Config, scans: S
     """
     importance = Importance(config.watch)
     for some in _parts([scan for scan in scans if scan.status is ScanStatus.FINISHED]):
-        found = finding_store.findings_between(session, some[0].id - 1, some[-1].id)
+        found = finding_store.answers_between(session, some[0].id - 1, some[-1].id, {})
         if not found:
             continue
         diff = Diff(host=database.host, start=some[0], end=some[-1], findings=importance.on_all(found))
@@ -37,8 +39,8 @@ def found_changes(session: Session, database: Database, config: Config, scans: S
             numbers = [row.finding.change.id for row in item.rows]
             sets.update(dict.fromkeys(numbers, min(numbers)))
         decisions = Decisions(session, {finding.change.path for finding in diff.findings})
-        decided = [replace(row, disposition=in_effect(decisions.about(row))) for row in diff.findings]
-        yield from (FoundChange(row, sets.get(row.change.id)) for row in decided)
+        for row in diff.findings:
+            yield FoundChange(_with_decision(row, disposition=decisions.last_about(row)), sets.get(row.change.id))
 
 
 def _parts(scans: Sequence[Scan]) -> Iterator[list[Scan]]:

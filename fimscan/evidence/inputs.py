@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from fimscan.evidence.manifest import Previous
 from fimscan.model import (
     AcceptanceRecord,
     AuditNotice,
@@ -140,6 +141,11 @@ class BundleInput:
     - ``unreadable``: files that the last complete scan could not read.
     - ``config_json``: a JSON object; its SHA-256 is the ``config_digest`` of scans.
     - ``copies``: whether the changes are in the bundle a second time, in the formats of SIEMs.
+    - ``as_of_ns``: the time of the newest record. The time of the export is nowhere: the same records give the same
+      bundle.
+    - ``previous``: the bundle that this one follows; ``None`` if it follows none. The changes of its scans are not in
+      ``changes``.
+    - ``elapsed_ns``: a time that was over at the export, whatever is recorded: the beginning of that day.
     - ``max_gap_days``: a longer time between two comparisons is a gap.
     """
 
@@ -148,7 +154,8 @@ class BundleInput:
     organization: str = ""
     start_ns: int
     end_ns: int
-    generated_ns: int
+    as_of_ns: int
+    elapsed_ns: int = 0
     version: str
     config_json: str
     audit_rules: str
@@ -179,6 +186,16 @@ class BundleInput:
     rows: Iterable[BoundRow] = ()
     journal_period: tuple[int, int] = (0, 0)
     sample: Sample | None = None
+    previous: Previous | None = None
+
+    @property
+    def covered_to_ns(self) -> int:
+        """Up to when the bundle says something: to the end of the period, or to what was known of one that goes on.
+
+        A host that records nothing any more is not forgiven: the days that are over since then count as time without
+        comparisons.
+        """
+        return min(self.end_ns, max(self.as_of_ns, self.elapsed_ns))
 
     @property
     def checkpoint(self) -> Checkpoint | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 README = "00-README.txt"
+MANIFEST = "00-manifest.json"
 REPORT = "01-report.html"
 REPORT_PDF = "01-report.pdf"
 INDEX = "02-evidence-index.csv"
@@ -30,7 +31,7 @@ TIMESTAMP_REQUEST = "SHA256SUMS.tsq"
 UNSIGNED = frozenset({SUMS, SIGNATURE, TIMESTAMP, TIMESTAMP_REQUEST})
 """Members that ``SHA256SUMS`` does not list: itself, its signature, and an RFC 3161 timestamp that was attached."""
 
-REQUIRED = frozenset({README, INDEX, FILES, SCANS, LEDGER, LATER, JOURNAL, ROWS, SUMS, SIGNATURE, PUBLIC_KEY})
+REQUIRED = frozenset({README, MANIFEST, INDEX, FILES, SCANS, LEDGER, LATER, JOURNAL, ROWS, SUMS, SIGNATURE, PUBLIC_KEY})
 """Members that verification needs. Which other members exist depends on the version that made the bundle."""
 
 

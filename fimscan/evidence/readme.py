@@ -88,7 +88,9 @@ Organization:   {show(data.organization) or "(not configured)"}
 Host:           {show(data.host)}
 Addresses:      {", ".join(show(address) for address in data.addresses) or "(none recorded)"}
 Period:         {time_text(data.start_ns)} to {time_text(data.end_ns)}
-Generated:      {time_text(data.generated_ns)} by fimscan {data.version}
+{_covered(data)}\
+{_follows(data)}\
+Data as of:     {time_text(data.as_of_ns)}, the newest record; written by fimscan {data.version}
 Signed by:      {facts.fingerprint}
 {_rotated(facts.rotations)}\
 
@@ -105,9 +107,29 @@ Changes:        {facts.changes} found in the period
 Decisions:      {len(data.decisions)} since the beginning of the period; see 11-dispositions.csv
 Settings:       {_settings(data.reconfigurations)}
 
-All times are UTC. The numbers above are observations. Whether a requirement
+All times are UTC. When this was written is not in it: the same records give the
+same bytes. A timestamp (SHA256SUMS.tsr) shows when it existed, if there is one.
+The numbers above are observations. Whether a requirement
 is met is the assessor's decision.
 {_scan_problems(complete)}"""
+
+
+def _covered(data: BundleInput) -> str:
+    if data.covered_to_ns == data.end_ns:
+        return ""
+    return f"Covered:        only to {time_text(data.covered_to_ns)}: the period was not over\n"
+
+
+def _follows(data: BundleInput) -> str:
+    previous = data.previous
+    if previous is None:
+        return ""
+    period = f"{time_text(previous.start_ns)} to {time_text(previous.covered_to_ns)}"
+    return f"""\
+Follows:        a bundle of {period}, up to scan {previous.last_scan}.
+                The SHA-256 of its SHA256SUMS is
+                {previous.sums}
+"""
 
 
 def _rotated(found: Sequence[Rotation]) -> str:
@@ -232,8 +254,7 @@ def _contents(facts: Facts) -> str:
 CONTENTS
 {"".join(lines)}
 NOT INCLUDED
-  What people did about control failures (10.7.3), and whether a person read
-  an alert, is not recorded.
+  Whether a person read an alert is not recorded.
 """
 
 
@@ -326,7 +347,8 @@ HOW TO CHECK IT
 {CHECK_STATE}
 
 6. Check that no record was altered: changes with their verdicts, decisions,
-   alerts, control failures, selftests, missed runs, looks at the clock. Each
+   alerts, control failures with the notes on them, selftests, missed runs,
+   looks at the clock. Each
    journal entry (07-journal.txt) is the SHA-256 of three lines: the previous
    entry, its summary, and the SHA-256 of its items. An item is the kind of
    record (1 byte), its number (8 bytes, big-endian) and the digest of its

@@ -22,6 +22,7 @@ TABLES = {
     "10-alerts.csv": ("28", "message", {"output": "output", "state": "state"}),
     "11-dispositions.csv": ("8", "record", {"status": "status", "ticket": "ticket", "reviewer": "user"}),
     "12-control-failures.csv": ("33", "failure", {"kind": "kind", "remedy": "remedy"}),
+    "12-control-notes.csv": ("34", "note", {"remediation": "remediation", "ticket": "ticket", "noted_by": "user"}),
 }
 
 

@@ -43,12 +43,8 @@ class Table:
     def add(self, *cells: Cell) -> None:
         """Write one row; ``None`` gives an empty cell."""
         self.rows += 1
-        self._writer.writerow(
-            [
-                self._host,
-                *(cell_text(cell) if isinstance(cell, str) else "" if cell is None else cell for cell in cells),
-            ]
-        )
+        # To the writer, None is an empty cell. An enum is a word of ours.
+        self._writer.writerow([self._host, *[cell_text(cell) if cell.__class__ is str else cell for cell in cells]])
         if self._text.tell() > _FLUSH_AT:
             self._flush()
 

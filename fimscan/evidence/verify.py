@@ -13,7 +13,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import BinaryIO
 
@@ -26,6 +26,7 @@ from fimscan.evidence.layout import (
     FILES,
     LATER,
     LEDGER,
+    MANIFEST,
     PUBLIC_KEY,
     REQUIRED,
     SCANS,
@@ -35,13 +36,15 @@ from fimscan.evidence.layout import (
     UNSIGNED,
     sums_text,
 )
+from fimscan.evidence.manifest import Manifest, Previous, load_manifest
 from fimscan.evidence.signing import fingerprint_of, load_public_key, parse_fingerprint, signature_holds
 from fimscan.evidence.timestamp import authority_problem, read_response
 from fimscan.model import Check, Checkpoint, ScanStatus, SignerState
-from fimscan.report.display import minute_text, show
+from fimscan.report.display import minute_text, show, time_text
 from fimscan.report.pruning import removed_text
 from fimscan.store.ledger import LedgerLine, StateDigest, checkpoint_in, problems_of_lines
 
+_NS_PER_HOUR = 3600 * 10**9
 _LONGEST_LINE = 1 << 20  # bytes; csv takes 128 KiB in a field
 _LONGEST_ROW = 1 << 24  # bytes of a row that the journal binds; an answer can list many processes
 _MOST_PROBLEMS = 20  # listed for one check; further ones are only counted
@@ -76,6 +79,40 @@ class Known:
     fingerprint: str | None = None
     links: Sequence[Link] = ()
     tsa_ca: str | None = None
+    previous: Opened | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A bundle that was verified: the result, what it is about, and the SHA-256 of its ``SHA256SUMS``."""
+
+    path: str
+    report: VerifyReport
+    manifest: Manifest | None = None
+    sums: str = ""
+
+    @property
+    def problem(self) -> str:
+        """The first problem; empty if it verifies."""
+        failed = next((check for check in self.report.checks if not check.ok), None)
+        return "" if failed is None else f"{failed.name}: {failed.detail}"
+
+    @property
+    def as_previous(self) -> Previous:
+        """What another bundle says that follows this one.
+
+        Raises:
+            VerificationError: it does not verify.
+        """
+        if self.problem or self.manifest is None:
+            raise VerificationError(f"{show(os.fsencode(self.path))} does not verify: {self.problem}")
+        return Previous(
+            sums=self.sums,
+            start_ns=self.manifest.start_ns,
+            covered_to_ns=self.manifest.covered_to_ns,
+            last_scan=self.manifest.last_scan,
+            head=self.manifest.head,
+        )
 
 
 _NOTHING = Known()
@@ -87,10 +124,12 @@ def verify_bundle(
     fingerprint: str | None = None,
     links: Sequence[Link] = (),
     tsa_ca: str | None = None,
+    previous: str | None = None,
 ) -> VerifyReport:
     """Verify a bundle; with ``fingerprint``, also that this key signed it, or one that ``links`` connect with it.
 
-    ``tsa_ca`` is a file with certificates, for a timestamp that was attached.
+    ``tsa_ca`` is a file with certificates, for a timestamp that was attached. ``previous`` is the bundle that it has to
+    follow.
 
     Raises:
         VerificationError: it is not a bundle, or its container is not the canonical one of its members.
@@ -98,6 +137,14 @@ def verify_bundle(
         UsageError: ``fingerprint`` is not a fingerprint.
     """
     expected = parse_fingerprint(fingerprint) if fingerprint is not None else None
+    before = None
+    if previous is not None:
+        before = opened_bundle(previous, Known(fingerprint=expected, links=links))
+    return opened_bundle(path, Known(fingerprint=expected, links=links, tsa_ca=tsa_ca, previous=before)).report
+
+
+def opened_bundle(path: str | bytes | os.PathLike[str], known: Known) -> Opened:
+    """Verify a bundle, and read what it is about. Raises as :func:`verify_bundle` does."""
     shown = show(os.fsencode(path))
     try:
         # O_NONBLOCK: opening a FIFO must not block until it has a writer.
@@ -107,7 +154,8 @@ def verify_bundle(
             if not stat.S_ISREG(status.st_mode):
                 raise InputError(f"cannot read the bundle {shown}: not a regular file")
             check_size(status.st_size, status.st_blocks * 512)
-            return verify_stream(file, Known(fingerprint=expected, links=links, tsa_ca=tsa_ca))
+            report, members = _verified(file, known)
+            return _opened(file, report, members, os.fsdecode(path))
     except OSError as error:
         raise InputError(f"cannot read the bundle {shown}: {error.strerror or error}") from error
     except VerificationError as error:
@@ -116,24 +164,94 @@ def verify_bundle(
 
 def verify_stream(file: BinaryIO, known: Known = _NOTHING) -> VerifyReport:
     """Like :func:`verify_bundle`, for a seekable stream."""
+    return _verified(file, known)[0]
+
+
+def _verified(file: BinaryIO, known: Known) -> tuple[VerifyReport, dict[str, Member]]:
     members = {member.name: member for member in read_archive(file)}
     container = Check.of("container", ok=True, detail=f"{file.tell()} bytes, no byte altered")
     missing = sorted(REQUIRED - members.keys())
     if missing:
         absent = Check.of("members", ok=False, detail=f"missing: {', '.join(missing)}")
-        return VerifyReport(checks=(container, absent), fingerprint="")
+        return VerifyReport(checks=(container, absent), fingerprint=""), members
     sums = _small(file, members[SUMS])
     signature, fingerprint = _check_signature(file, members, sums)
     signer, state = _check_signer(file, members, fingerprint, known)
     stamped = _check_timestamp(file, members, sums, known.tsa_ca)
     last, linked = _check_chain(file, members)
+    follows = _check_previous(file, members, known.previous)
     checks = (
         *(container, _check_digests(sums, members), signature, signer, linked, _check_state(file, members, last)),
-        *(_check_rows(file, members), *stamped),
+        *(_check_rows(file, members), *follows, *stamped),
     )
     unmade = {"signer"} if state is SignerState.UNCHECKED else set()
+    unmade |= {check.name for check in follows if check.ok and known.previous is None}
     unmade |= {check.name for check in stamped if check.ok and known.tsa_ca is None}
-    return VerifyReport(checks=checks, fingerprint=fingerprint, signer=state, unmade=frozenset(unmade))
+    return VerifyReport(checks=checks, fingerprint=fingerprint, signer=state, unmade=frozenset(unmade)), members
+
+
+def _opened(file: BinaryIO, report: VerifyReport, members: dict[str, Member], path: str) -> Opened:
+    if not members.keys() >= REQUIRED:
+        return Opened(path=path, report=report)
+    try:
+        manifest = load_manifest(_small(file, members[MANIFEST]))
+    except VerificationError:
+        manifest = None  # as the check of the chain says
+    return Opened(path=path, report=report, manifest=manifest, sums=members[SUMS].sha256)
+
+
+def _check_previous(file: BinaryIO, members: dict[str, Member], before: Opened | None) -> tuple[Check, ...]:
+    """Check that nothing is between a bundle and the one that it follows."""
+    try:
+        manifest = load_manifest(_small(file, members[MANIFEST]))
+    except VerificationError as error:
+        return (Check.of("previous", ok=False, detail=str(error)),)
+    named = manifest.previous
+    if before is None:
+        if named is None:
+            return ()
+        detail = (
+            f"follows a bundle up to {time_text(named.covered_to_ns)}, whose {SUMS} has the SHA-256 {named.sums}; not"
+            " compared: give it with --previous"
+        )
+        return (Check.of("previous", ok=True, detail=detail),)
+    problems = [*_problems_of_link(manifest, before)]
+    if not problems and named is not None and named.head not in {line.entry for line in _every_line(file, members)}:
+        problems.append(f"the last scan of {_named(before)} is not in its chain")
+    detail = f"begins where {_named(before)} ends, at {time_text(manifest.start_ns)}, after scan {{}}"
+    last = 0 if named is None else named.last_scan
+    return (Check.of("previous", ok=not problems, detail=_joined(problems) or detail.format(last)),)
+
+
+def _problems_of_link(manifest: Manifest, before: Opened) -> Iterator[str]:
+    earlier = before.manifest
+    if before.problem or earlier is None:
+        yield f"{_named(before)} does not verify: {before.problem}"
+        return
+    if (earlier.host_id or earlier.host) != (manifest.host_id or manifest.host):
+        yield f"{_named(before)} is of another host: {show(os.fsencode(earlier.host))}"
+    hours = (manifest.start_ns - earlier.covered_to_ns) / _NS_PER_HOUR
+    if hours:
+        what = "after its end: nothing shows that time" if hours > 0 else "before its end: both show that time"
+        yield f"begins {abs(hours):.3f} hours {what}"
+    if manifest.previous is None:
+        yield f"names no bundle that it follows; to make one that does: export --since-bundle {_named(before)}"
+    elif manifest.previous.sums != before.sums:
+        yield f"follows another bundle: the SHA-256 of its {SUMS} is {manifest.previous.sums}, here it is {before.sums}"
+
+
+def _named(bundle: Opened) -> str:
+    return show(os.fsencode(bundle.path))
+
+
+def _every_line(file: BinaryIO, members: dict[str, Member]) -> Iterator[LedgerLine]:
+    """The lines of the chain, and the entry after which it begins."""
+    first = True
+    for line in chain(_ledger(file, members[SCANS]), _later(file, members[LATER])):
+        if first:
+            yield replace(line, entry=line.previous)
+            first = False
+        yield line
 
 
 def _check_timestamp(file: BinaryIO, members: dict[str, Member], sums: bytes, tsa_ca: str | None) -> tuple[Check, ...]:
@@ -254,6 +372,11 @@ def _check_chain(file: BinaryIO, members: dict[str, Member]) -> tuple[LedgerLine
         return seen.last, Check.of("chain", ok=False, detail=f"{SCANS} cannot be read as CSV: {error!r}")
     if seen.text.hexdigest() != members[LEDGER].sha256:
         problems.append(f"{LEDGER} and {SCANS} differ")
+    try:
+        if load_manifest(_small(file, members[MANIFEST])).head != sealed.head:
+            problems.append(f"{MANIFEST} names another head")
+    except VerificationError as error:
+        problems.append(str(error))
     if problems:
         return seen.last, Check.of("chain", ok=False, detail=_joined(map(show, problems), more))
     head = f"the head is {sealed.head}" if seen.last is not None else "there is no finished scan"

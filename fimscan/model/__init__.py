@@ -54,7 +54,7 @@ from fimscan.model.audit import (
 from fimscan.model.changes import Breach, Change, ChangeKind, Window
 from fimscan.model.checks import Check, CheckSeverity, SignerState, worst
 from fimscan.model.clock import ClockLook
-from fimscan.model.controls import ControlFailure, ControlKind, ControlReport, Symptom
+from fimscan.model.controls import ControlFailure, ControlKind, ControlNote, ControlReport, Symptom
 from fimscan.model.files import (
     KIND_OF_TYPE,
     UNKNOWN_DIGEST,
@@ -146,6 +146,7 @@ __all__ = [
     "Continuity",
     "ControlFailure",
     "ControlKind",
+    "ControlNote",
     "ControlReport",
     "Coverage",
     "Crash",

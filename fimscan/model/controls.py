@@ -42,6 +42,22 @@ class Symptom:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ControlNote:
+    """What a person did about a failure, or found to be its cause. ``id`` is 0 before it is stored.
+
+    A note is never changed: a later one corrects it. An empty text was not given.
+    """
+
+    id: int = 0
+    failure: int
+    noted_ns: int
+    user: str
+    remediation: str
+    root_cause: str = ""
+    ticket: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ControlFailure:
     """A failure of a control, from its start to its end. ``id`` is 0 before it is stored.
 
@@ -49,6 +65,7 @@ class ControlFailure:
         detected_ns: when fimscan noticed it.
         end_ns: when the control worked again; ``None`` as long as it does not.
         remedy: how it is known to work again.
+        notes: what people did about it, oldest first.
     """
 
     id: int = 0
@@ -60,6 +77,7 @@ class ControlFailure:
     actor: Actor | None = None
     end_ns: int | None = None
     remedy: str | None = None
+    notes: tuple[ControlNote, ...] = ()
 
     @property
     def is_open(self) -> bool:

@@ -232,7 +232,8 @@ class Diff:
     which no change is recorded. ``accepted`` is the number of the last acceptance in the baseline; ``None`` if the diff
     is not one from the baseline. ``shown`` names this report for ``fimscan accept --shown``, if it has
     a name. ``plans`` says what came of plans. Of a diff that is not all that waits,
-    ``planned`` has the plan of each path.
+    ``planned`` has the plan of each path. ``signing_key`` is the fingerprint of the key that signs evidence, if it was
+    asked for and there is one.
     """
 
     host: str
@@ -251,6 +252,7 @@ class Diff:
     shown: str | None = None
     plans: tuple[PlanProgress, ...] = ()
     planned: Mapping[bytes, ChangePlan] = field(default_factory=dict)
+    signing_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,7 +308,8 @@ class Status:
     accepted. ``head`` is the last digest of ledger and journal. ``unreadable`` is what the last complete scan could not
     read. ``contents`` is how much content is kept; ``None`` if none is. ``controls`` are the failed controls, then
     those that work again. ``configuration_file`` is ``None`` if none was read; ``database`` is the file, or the URL
-    without its password. ``selftest`` is the last one.
+    without its password. ``selftest`` is the last one. ``signing_key`` is the fingerprint of the key that signs
+    evidence; ``None`` if there is none, or this user may not read it.
     """
 
     host: str
@@ -324,3 +327,4 @@ class Status:
     configuration_file: str | None = None
     database: str = ""
     selftest: Selftest | None = None
+    signing_key: str | None = None

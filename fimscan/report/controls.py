@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-from fimscan.model import ControlFailure, ControlKind, ControlReport, HostEvent, HostEventKind
+from fimscan.model import ControlFailure, ControlKind, ControlNote, ControlReport, HostEvent, HostEventKind
 from fimscan.report.display import minute_text, moment_text, show
 from fimscan.report.words import by_process_text
 
@@ -35,13 +36,31 @@ def mended_lines(failures: Iterable[ControlFailure]) -> Iterator[str]:
     yield from _lines("Control failed for a while", failures)
 
 
+def numbered_lines(failures: Iterable[ControlFailure]) -> Iterator[str]:
+    """Each failure with its number, and below it what people did about it."""
+    for item in failures:
+        over = "" if item.remedy is None else f"; {_shown(item.remedy)}"
+        yield f"{item.id}  {item.kind}  {_text([item], was='')}{over}"
+        yield from (f"    {_note_text(note)}" for note in item.notes)
+
+
+def _note_text(note: ControlNote) -> str:
+    """``2026-11-30 12:00 UTC, al (INC-7): audit loaded again; root cause: a package removed the rules``."""
+    ticket = f" ({_shown(note.ticket)})" if note.ticket else ""
+    cause = f"; root cause: {_shown(note.root_cause)}" if note.root_cause else ""
+    return f"{minute_text(note.noted_ns)}, {_shown(note.user)}{ticket}: {_shown(note.remediation)}{cause}"
+
+
 def _lines(head: str, failures: Iterable[ControlFailure]) -> Iterator[str]:
     groups: dict[tuple[object, ...], list[ControlFailure]] = {}
     for item in failures:
-        key = (item.kind, item.cause, item.start_ns, item.end_ns, None if item.actor is None else item.actor.pid)
+        said = tuple(replace(note, id=0, failure=0, noted_ns=0) for note in item.notes)
+        who = None if item.actor is None else item.actor.pid
+        key = (item.kind, item.cause, item.start_ns, item.end_ns, who, said)
         groups.setdefault(key, []).append(item)
     for group in groups.values():
         yield f"{head} ({group[0].kind}): {_text(group, was='failed: ' if head == _MENDED else '')}"
+        yield from (f"  Noted {_note_text(note)}" for note in group[0].notes)
 
 
 def _text(group: list[ControlFailure], was: str) -> str:

@@ -12,6 +12,7 @@ import re
 import shlex
 import stat
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from fimscan.model import KIND_OF_TYPE, UNKNOWN_OWNER, Actor, FileKind
 
@@ -109,6 +110,8 @@ def time_text(ns: int) -> str:
     RFC 3339 has the years 0001 to 9999. Some file systems have more: such a time is shown as the nearest valid one.
     """
     seconds, fraction = divmod(ns, 10**9)
+    if not fraction % 10**6 and _FIRST_SECOND <= seconds <= _LAST_SECOND:
+        return f"{_second_text(seconds)}.{fraction // 10**6:03d}Z"
     if seconds < _FIRST_SECOND:
         seconds, fraction = _FIRST_SECOND, 0
     elif seconds > _LAST_SECOND:
@@ -116,7 +119,13 @@ def time_text(ns: int) -> str:
     digits = f"{fraction:09d}"
     while digits.endswith("000") and len(digits) > 3:
         digits = digits[:-3]
-    return f"{(_EPOCH + timedelta(seconds=seconds)).isoformat(timespec='seconds')[:19]}.{digits}Z"
+    return f"{_second_text(seconds)}.{digits}Z"
+
+
+@lru_cache(1 << 12)
+def _second_text(seconds: int) -> str:
+    """Up to the second: many times of a report have the same ones."""
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat(timespec="seconds")[:19]
 
 
 def moment_text(ns: int) -> str:

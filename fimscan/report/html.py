@@ -77,6 +77,7 @@ def write_html(diff: Diff, out: TextIO, grouping: Grouping | None = None, contex
         configuration=[(item.is_weaker, list(configuration_lines(item))) for item in diff.reconfigurations],
         program=program,
         filters=context.filters,
+        signing_key=diff.signing_key,
         style=style,
         script=script,
         style_digest=csp_digest(style),

@@ -17,6 +17,7 @@ _WORDS = {
     "audit_block": ("block of audit records", "blocks of audit records"),
     "access": ("access", "accesses"),
     "control_failure": ("failure of a control", "failures of controls"),
+    "control_note": ("note on such a failure", "notes on such failures"),
     "missed_run": ("record of missed runs", "records of missed runs"),
     "outbox": ("message", "messages"),
     "journal": ("journal entry", "journal entries"),

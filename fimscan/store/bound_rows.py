@@ -36,6 +36,7 @@ SUBJECTS: Mapping[Subject, tuple[str, tuple[str, ...]]] = {
         (Subject.CLOCK, "look at the clock"),
         (Subject.ANSWER, "change"),
         (Subject.CAUSE, "control failure"),
+        (Subject.CONTROL_NOTE, "note on a control failure"),
     )
 }
 """What evidence shows -> its name for people, and the columns of the digest."""

@@ -132,6 +132,8 @@ def as_digested(version: Version) -> FileState | None:
     Today there is one order. Earlier versions used the order of the configuration.
     """
     state = version.state
+    if state_digest(state) == version.digest:
+        return state
     orders = (replace(state, digests=digests) for digests in permutations(state.digests))
     return next((one for one in orders if state_digest(one) == version.digest), None)
 

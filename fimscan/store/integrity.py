@@ -105,9 +105,10 @@ def complete_state(session: Session, scan: Scan) -> Iterator[str]:
 def covered_rows(session: Session, newest: dict[tuple[Subject, int], bytes]) -> Iterator[str]:
     """Check that the tables have exactly the rows that the journal covers, unaltered; noted rows are not included.
 
-    What evidence shows of a row is reported only if the row itself is not.
+    What evidence shows of a row is reported only if the row itself is not. ``newest`` is used up: it can have a million
+    digests.
     """
-    missing = dict(newest)
+    missing = newest
     reported: set[tuple[Subject, int]] = set()
     for item in chain.from_iterable(row_digests.of_all(session)):
         known = missing.pop((item.subject, item.id), None)

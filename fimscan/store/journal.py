@@ -28,7 +28,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from fimscan.model import Scan, ScanStatus
 from fimscan.store import row_digests, schema
@@ -43,6 +43,8 @@ from fimscan.store.session import Session
 _ITEM = struct.Struct(">Bq32s")
 _MOST_OPEN = 100  # items, after which the open entry is closed without a scan: it is rewritten in full each time
 _MOST_ADOPTED = 100_000  # items in one entry
+
+_SUBJECTS = {int(subject): subject for subject in Subject}  # Subject(code) takes longer, and there are millions
 
 #: The digest of a row that was pruned. Only entries with the cause ``prune`` may have it.
 GONE = bytes(32)
@@ -99,8 +101,8 @@ class Entry:
 
     def unpacked(self) -> Iterator[Item]:
         """Yield its items; raises ``ValueError`` or ``struct.error`` if they are malformed."""
-        for subject, number, digest in _ITEM.iter_unpack(self.items):
-            yield Item(Subject(subject), number, digest)
+        for code, number, digest in _ITEM.iter_unpack(self.items):
+            yield Item(_SUBJECTS.get(code) or Subject(code), number, digest)
 
 
 def lock(session: Session) -> None:
@@ -208,6 +210,17 @@ def head(session: Session) -> str | None:
     return session.scalar(
         select(table.c.entry).where(table.c.host_id == session.host_id).order_by(table.c.id.desc()).limit(1)
     )
+
+
+def newest_ns(session: Session, until_ns: int) -> int:
+    """When the newest entry was made, of those up to a time; 0 before the first."""
+    newest = [
+        session.scalar(
+            select(func.max(one.c.made_ns)).where(one.c.host_id == session.host_id, one.c.made_ns <= until_ns)
+        )
+        for one in (table, open_table)
+    ]
+    return max(found or 0 for found in newest)
 
 
 def entries(session: Session) -> Iterator[Entry]:

@@ -92,14 +92,15 @@ class Pruner:
 
     def prune_controls(self, before_ns: int) -> None:
         """Remove failures that are over and were reported, and missed runs except the last of each job."""
-        failure, missed = schema.control_failure.c, schema.missed_run.c
+        failure, note, missed = schema.control_failure.c, schema.control_note.c, schema.missed_run.c
         all_told = 2
-        self._remove_numbered(
-            Subject.CONTROL_FAILURE, self._ids(failure.id, failure.end_ns < before_ns, failure.told == all_told)
-        )
+        old = (failure.host_id == self._session.host_id, failure.end_ns < before_ns, failure.told == all_told)
+        over = select(failure.id).where(*old)
+        self._remove_numbered(Subject.CONTROL_NOTE, self._ids(note.id, note.failure_id.in_(over)))
+        self._remove_numbered(Subject.CONTROL_FAILURE, self._ids(failure.id, *old))
         latest = select(func.max(missed.id)).where(missed.host_id == self._session.host_id).group_by(missed.job)
-        old = self._ids(missed.id, missed.last_ns < before_ns, missed.id.not_in(latest))
-        self._remove_numbered(Subject.MISSED_RUN, old)
+        past = self._ids(missed.id, missed.last_ns < before_ns, missed.id.not_in(latest))
+        self._remove_numbered(Subject.MISSED_RUN, past)
 
     def prune_history(self, chosen: Selected) -> None:
         """Remove versions of files and changes, and what else was stored with changes."""

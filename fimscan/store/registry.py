@@ -324,6 +324,13 @@ class Subject(IntEnum):
         of=27,
         columns=("id", "kind", "subject", "start_ns", "detected_ns", "cause", "actor", "end_ns", "remedy"),
     )
+    CONTROL_NOTE = Numbered(
+        34,
+        "note {} on a control failure",
+        schema.control_note,
+        "id",
+        ("id", "failure_id", "noted_ns", "user", "remediation", "root_cause", "ticket"),
+    )
 
 
 SHOWN = {Subject(rows.of): subject for subject in Subject if isinstance(rows := subject.rows, Shown)}

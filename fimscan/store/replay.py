@@ -11,6 +11,8 @@ from fimscan.store.ledger import GENESIS, in_chain, latest_checkpoint
 from fimscan.store.registry import Noted, Subject
 from fimscan.store.row_digests import Item
 
+_NOTED = frozenset(subject for subject in Subject if isinstance(subject.rows, Noted))
+
 
 class Covered:
     """What journal entries say of rows.
@@ -28,7 +30,7 @@ class Covered:
         """Apply the items of an entry; return whether they could be read."""
         try:
             for one in entry.unpacked():
-                if isinstance(one.subject.rows, Noted):
+                if one.subject in _NOTED:
                     self.rows ^= {one}
                 elif one.digest == GONE and entry.cause == Cause.PRUNE:
                     self.newest.pop((one.subject, one.id), None)

@@ -32,9 +32,9 @@ from sqlalchemy import (
 from sqlalchemy.engine.mock import MockConnection
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0021"
+SCHEMA_REVISION = "0022"
 #: Tells quickly that a schema in SQLite is this one, see :func:`fimscan.store.defense.foreign_objects`.
-SCHEMA_DIGEST = "bddad415f14cfa0721cbe5010dd8d5212d815c8e2ef72c5fa12db1700f112e7a"
+SCHEMA_DIGEST = "80b3caa270e6369fd166241dbca33e27a3703b1312af85851cad4f6f8936e82e"
 
 metadata = MetaData(
     naming_convention={
@@ -560,6 +560,22 @@ control_failure = Table(
     Column("remedy", Text),
     Column("told", SmallInteger, nullable=False, default=0),
     Index("ix_control_failure_started", "host_id", "start_ns"),
+    sqlite_autoincrement=True,
+)
+
+# What people did about a failure, or found to be its cause (ControlNote). Rows are only added.
+control_note = Table(
+    "control_note",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("failure_id", ForeignKey("control_failure.id"), nullable=False),
+    Column("noted_ns", BigInteger, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("remediation", Text, nullable=False),
+    Column("root_cause", Text, nullable=False),
+    Column("ticket", Text, nullable=False),
+    Index("ix_control_note_failure_id", "failure_id"),
     sqlite_autoincrement=True,
 )
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
+import sqlite3
+import zipfile
 from contextlib import closing
 
 from fimscan.linux.host import this_host
@@ -40,6 +44,55 @@ def test_strict_adds_8_while_a_control_is_failed(cli: Cli) -> None:
     (cli.watched / "a").write_text("other")
     assert "Control" not in cli("scan", "--no-audit", "--strict", code=12).stdout
     assert cli("scan", "--no-audit", "--strict", code=8).stdout == ""
+
+
+def test_people_note_what_they_did(cli: Cli) -> None:
+    """Who, when, ticket and root cause, for several failures at once; a later note is added to an earlier one."""
+    cli.scan()
+    failures = [
+        ControlFailure(kind=ControlKind.AUDIT, subject=name, cause="no rule", start_ns=10**18, detected_ns=10**18)
+        for name in ("/a", "/b", "/c")
+    ]
+    with closing(opened(cli)) as database, database.begin() as session:
+        control_store.add(session, failures)
+    assert cli("control", "list", code=0).stdout.count("no rule") == 3
+    cli("control", "note", "1", "2", "--remediation", "loaded", "--root-cause", "=cron", "--ticket", "INC-7", code=0)
+    assert "loaded" in cli("control", "note", "1", "--remediation", "locked", code=0).stdout
+    first, second, third = json.loads(cli("control", "list", "--format", "json", code=0).stdout)["controls"]
+    assert [note["remediation"] for note in first["notes"]] == ["loaded", "locked"]
+    assert (first["notes"][0]["ticket"], first["notes"][0]["root_cause"]) == ("INC-7", "=cron")
+    assert len(second["notes"]) == 1 and second["notes"][0]["user"] and not third["notes"]
+    status = cli("status", code=0).stdout
+    assert "(INC-7): loaded; root cause: =cron" in status and "control list' has their numbers" in status
+    assert json.loads(cli("status", "--format", "json", code=0).stdout)["controls"] == [first, second, third]
+    assert "no control failure 9" in cli("control", "note", "3", "9", "--remediation", "x", code=15).stderr
+    assert "is empty" in cli("control", "note", "3", "--remediation", " ", code=15).stderr
+    cli("verify", "--db", code=0)
+    check_noted_evidence(cli)
+    with sqlite3.connect(cli.database) as connection:
+        connection.execute("UPDATE control_note SET ticket = 'INC-8' WHERE id = 2")
+    assert "note 2 on a control failure" in cli("verify", "--db", code=25).stdout
+
+
+def check_noted_evidence(cli: Cli) -> None:
+    """The bundle has each note, the newest beside its failure; its report names those without one."""
+    bundle = cli.root / "x.zip"
+    cli("export", "pci-dss", "--from", "2001-09-01", "--to", "2100-01-01", "--out", str(bundle), code=0)
+    with zipfile.ZipFile(bundle) as archive:
+        failures, notes = (
+            list(csv.DictReader(io.StringIO(archive.read(f"12-control-{name}.csv").decode())))
+            for name in ("failures", "notes")
+        )
+        report = archive.read("01-report.html").decode()
+    known = [(row["notes"], row["remediation"], row["ticket"]) for row in failures]
+    assert known == [("2", "locked", ""), ("1", "loaded", "INC-7"), ("0", "", "")]
+    assert [(row["failure"], row["note"], row["root_cause"]) for row in notes] == [
+        ("1", "1", "'=cron"),
+        ("1", "3", ""),
+        ("2", "2", "'=cron"),
+    ]
+    assert report.count("no remediation by people is recorded") == 1 and "INC-7): loaded" in report
+    assert "records are as" in cli("verify", str(bundle), code=0).stdout
 
 
 def test_no_import_into_a_database_that_was_emptied(cli: Cli) -> None:

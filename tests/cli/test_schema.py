@@ -87,7 +87,7 @@ def test_every_document_validates_against_its_schema(cli: Cli, reread: str) -> N
     found |= printed(cli, "audit", "events", str(LOG), *json_form)
     found |= printed(cli, "audit", "events", str(LOG), *lines)
     found |= printed(cli, "verify", "--db", *json_form) | printed(cli, "db", "prune", "--dry-run", *json_form)
-    found |= printed(cli, "notify", "--list", *json_form)
+    found |= printed(cli, "notify", "--list", *json_form) | printed(cli, "control", "list", *json_form)
     found |= {validate(json.loads(line)) for line in (cli.root / "out").read_text().splitlines()}
     bundle, today = cli.root / "evidence.zip", datetime.now(UTC).date().isoformat()
     cli("export", "pci-dss", "--from", today, "--to", today, "--out", str(bundle), code=0)
@@ -96,6 +96,7 @@ def test_every_document_validates_against_its_schema(cli: Cli, reread: str) -> N
     with zipfile.ZipFile(bundle) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith("09-changes.json"))
         document = json.loads(archive.read(name))
+        found.add(validate(json.loads(archive.read("00-manifest.json"))))
     assert document["changes"]
     found.add(validate(document))
     assert found == set(schema_names())

@@ -37,6 +37,7 @@ from fimscan.model import (
     ClockLook,
     ControlFailure,
     ControlKind,
+    ControlNote,
     Coverage,
     Digest,
     Disposition,
@@ -220,7 +221,7 @@ def make_input(**other: object) -> BundleInput:
         "organization": "Example Ltd",
         "start_ns": START,
         "end_ns": START + 8 * DAY,
-        "generated_ns": START + 30 * DAY,
+        "as_of_ns": START + 30 * DAY,
         "version": "0.1.0",
         "config_json": '{"watch": []}',
         "audit_rules": "-a always,exit -F arch=b64 -F dir=/etc -F perm=wa -F key=fimscan\n",
@@ -268,6 +269,9 @@ def make_input(**other: object) -> BundleInput:
                 actor=ALICE,
                 start_ns=START,
                 detected_ns=START + 10**9,
+                notes=(
+                    ControlNote(id=6, failure=1, noted_ns=START + DAY, user="=al", remediation="=x", ticket="INC-1"),
+                ),
             ),
         ),
         "unreadable": (Unreadable(path=b"/etc/=kept", reason=UnreadableReason.LEASED, since_ns=START),),
@@ -289,7 +293,7 @@ def make_input(**other: object) -> BundleInput:
 
 
 def make_rows() -> list[BoundRow]:
-    """What the journal binds of the changes, the decision, the message and the failure."""
+    """What the journal binds of the changes, the decision, the message, the failure and the note on it."""
     rows = []
     known: dict[Subject, list[tuple[int, dict[str, object]]]] = {
         Subject.ANSWER: [
@@ -299,6 +303,7 @@ def make_rows() -> list[BoundRow]:
         Subject.ACCEPTANCE: [(5, {"id": 5, "status": "approved", "ticket": "CHG-1", "user": "=bob"})],
         Subject.OUTBOX: [(3, {"id": 3, "output": "mail", "state": "delivered"})],
         Subject.CAUSE: [(1, {"id": 1, "kind": "audit"})],
+        Subject.CONTROL_NOTE: [(6, {"id": 6, "remediation": "=x", "ticket": "INC-1", "user": "=al"})],
     }
     for subject, some in known.items():
         columns = SUBJECTS[subject][1]

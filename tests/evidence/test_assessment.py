@@ -141,7 +141,7 @@ class Bundle:
         with zipfile.ZipFile(path) as packed:
             self.members = {name: packed.read(name) for name in packed.namelist()}
         totals = FileTotals(files=0, without_sha256=0, state_digest="")
-        self.scope = scope_of(data, min(data.end_ns, data.generated_ns), totals)
+        self.scope = scope_of(data, data.covered_to_ns, totals)
         self.observations = observe(self._rows, self.scope)
 
     def _rows(self, name: str) -> list[tuple[int, Row]]:

@@ -174,7 +174,7 @@ def empty_files(files: dict[str, bytes]) -> str:
 def test_every_table_names_the_host(bundle: Path) -> None:
     """Each row of each CSV file begins with the host, so that files of several hosts can be put together."""
     tables = {name: table(content) for name, content in members(bundle).items() if name.endswith(".csv")}
-    assert len(tables) == 21
+    assert len(tables) == 22
     for rows in tables.values():
         assert rows
         assert {row["host"] for row in rows} == {"web1.example.com"}
@@ -516,7 +516,7 @@ def test_a_link_to_a_file_stays_a_link(tmp_path: Path, bundle_input: Make, key: 
     assert verify_bundle(tmp_path / "real.zip").ok
 
 
-@pytest.mark.parametrize("change", [{"end_ns": 0}, {"generated_ns": 0}])
+@pytest.mark.parametrize("change", [{"end_ns": 0}, {"as_of_ns": 0}])
 def test_a_period_without_time_is_refused(
     tmp_path: Path, bundle_input: Make, key: SigningKey, change: dict[str, int]
 ) -> None:
@@ -529,7 +529,7 @@ def test_a_period_without_time_is_refused(
 def test_a_running_period_ends_now(built: Callable[..., dict[str, bytes]], bundle_input: Make) -> None:
     """Time that has not passed yet is neither covered nor a gap."""
     now = bundle_input().scans[-1].finished_ns
-    rows = table(built(generated_ns=now, end_ns=now * 2)["08-continuity.csv"])  # type: ignore[operator]
+    rows = table(built(as_of_ns=now, end_ns=now * 2)["08-continuity.csv"])  # type: ignore[operator]
     assert [row["actual_hours"] for row in rows] == ["72.000", "120.000"]
 
 

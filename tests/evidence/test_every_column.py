@@ -27,6 +27,7 @@ from fimscan.model import (
     ChangePlan,
     ControlFailure,
     ControlKind,
+    ControlNote,
     HostEventKind,
     MessageKind,
     MissedCause,
@@ -164,6 +165,8 @@ def fill(database: Database) -> None:
         )
         failure = ControlFailure(kind=ControlKind.AUDIT, subject="s", start_ns=now, detected_ns=now, cause="c")
         controls.add(session, [failure])
+        note = ControlNote(failure=1, noted_ns=now, user="u", remediation="r", root_cause="c", ticket="T")
+        controls.add_notes(session, [note])
         missed = MissedRuns(job="scan", cause=MissedCause.DOWN, first_ns=now, last_ns=now, count=1, noted_ns=now)
         missed_runs.add(session, missed)
         selftests.add(session, Selftest(started_ns=now, finished_ns=now))

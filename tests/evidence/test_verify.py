@@ -23,6 +23,7 @@ from fimscan.evidence.archive import Staged, open_member, read_archive
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.inputs import BundleInput
 from fimscan.evidence.layout import UNSIGNED, sums_text
+from fimscan.evidence.manifest import Manifest, dump_manifest
 from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.verify import Known, verify_bundle, verify_stream
 from tests.evidence.site import container_of
@@ -117,7 +118,11 @@ def test_contents_count_without_the_containers_help(bundle: Path) -> None:
 def smallest(key: SigningKey) -> bytes:
     """A signed bundle with nothing but what verifying needs."""
     chains = ("07-ledger.txt", "07-later.txt", "07-journal.txt", "07-rows.jsonl")
+    about = Manifest(
+        host="h", host_id="", version="", start_ns=0, end_ns=1, covered_to_ns=1, as_of_ns=1, last_scan=0, head=""
+    )
     contents = dict.fromkeys(("00-README.txt", "02-evidence-index.csv", *chains), b"")
+    contents["00-manifest.json"] = dump_manifest(about)
     tables = {"06-monitored-files.csv": b"state_sha256\n", "07-scans.csv": b"status\n"}
     return container_of(sign({**contents, **tables}, key))
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
 import shutil
 import sqlite3
 import subprocess
+import time
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from fimscan.cli import main
 from tests.conftest import Cli
 
 TODAY = datetime.now(UTC).date().isoformat()
@@ -102,7 +105,7 @@ def test_a_tampered_database_gives_no_clean_bundle(cli: Cli) -> None:
     with sqlite3.connect(cli.database) as connection:
         connection.execute("UPDATE file_version SET sha256 = zeroblob(32) WHERE kind = 'file'")
     out = cli.root / "bundle.zip"
-    cli("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(out), "--despite", code=0)
+    cli("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(out), "--despite", code=25)
     assert "FAIL" in cli("verify", str(out), code=25).stdout
 
 
@@ -115,9 +118,106 @@ def test_what_was_altered_in_the_database_is_not_signed(cli: Cli, bundle: Path) 
     arguments = ("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(bundle))
     refused = cli(*arguments, code=25)
     assert "the database does not verify" in refused.stderr and not bundle.exists()
-    cli(*arguments, "--despite", code=0)
+    despite = cli(*arguments, "--despite", code=25)
+    assert "Wrote " in despite.stdout and "the database does not verify" in despite.stderr
     assert "ALTERED OR DAMAGED" in readme_of(bundle)
     assert "change 1 was altered, or was never recorded" in cli("verify", str(bundle), code=25).stdout
+
+
+def test_reports_show_the_fingerprint_of_the_key(cli: Cli) -> None:
+    """Where there is a key that can be read; no report makes one, and none fails because of it."""
+    cli.scan()
+    (cli.watched / "a").write_text("other")
+    cli.scan(4)
+    key = cli.root / "key.pem"
+    assert "Signing key" not in cli("status", code=0).stdout and cli.diff()["signing_key"] is None
+    assert not key.exists()
+    cli("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(cli.root / "x.zip"), code=0)
+    fingerprint = cli("key", "show", code=0).stdout.split()[0]
+    assert f"Signing key: {fingerprint}\n" in cli("status", code=0).stdout
+    assert json.loads(cli("status", "--format", "json", code=0).stdout)["signing_key"] == fingerprint
+    assert cli.diff()["signing_key"] == fingerprint
+    assert fingerprint in cli("diff", "--format", "html", code=4).stdout
+    assert fingerprint in cli("--verbose", "diff", code=4).stderr
+    assert fingerprint not in cli("diff", code=4).stdout
+    key.write_text("no key")
+    assert "Signing key" not in cli("status", code=0).stdout and cli.diff()["signing_key"] is None
+
+
+def test_the_same_records_give_the_same_bytes(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever they are exported: within a day of a period that goes on, and at any time after one that is over."""
+    assessed(cli)
+    day, name = datetime.now(UTC).date(), cli.root / "x.zip"
+    end_ns = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() + 86400) * 10**9
+
+    def exported(now_ns: int, last: str) -> bytes:
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time_ns", lambda: now_ns)
+            patch.setattr(time, "time", lambda: now_ns / 1e9)
+            period = ("--from", day.isoformat(), "--to", last)
+            options = ("--sample", "5", "--seed", "1", "--copies", "--out", str(name))
+            main.cli.main(
+                args=["--config", str(cli.config), "export", "pci-dss", *period, *options], standalone_mode=False
+            )
+        return name.read_bytes()
+
+    going_on = exported(end_ns - 3 * 10**9, "2100-01-01")
+    assert "Covered:        only to " in readme_of(name)
+    assert exported(end_ns - 10**9, "2100-01-01") == going_on
+    over = exported(end_ns + 10**9, day.isoformat())
+    assert "Covered: " not in readme_of(name)
+    assert exported(end_ns + 10**18, day.isoformat()) == over
+
+
+def test_bundles_that_follow_each_other(cli: Cli) -> None:
+    """Each begins where the one before ends, has no change again, and shows if one between them is missing."""
+    names = [str(cli.root / f"{number}.zip") for number in range(4)]
+    cli.scan()
+    for number, text in enumerate(("one", "two", "three")):
+        (cli.watched / "a").write_text(text)
+        cli.scan(4)
+        begin = ("--since-bundle", names[number - 1]) if number else ("--from", TODAY)
+        cli("export", "pci-dss", *begin, "--to", "2100-01-01", "--out", names[number], code=0)
+    found = [sorted(row["change"] for row in changes_of(name)) for name in names[:3]]
+    assert found == [["1"], ["2"], ["3"]]
+    said = cli("verify", names[1], "--previous", names[0], code=0).stdout
+    assert f"ok    previous: begins where {names[0]} ends" in said
+    with zipfile.ZipFile(names[0]) as archive:
+        sums = hashlib.sha256(archive.read("SHA256SUMS")).hexdigest()
+    assert sums in readme_of(Path(names[1])) and "?     previous: follows" in cli("verify", names[1], code=0).stdout
+    skipped = cli("verify", names[2], "--previous", names[0], code=25).stdout
+    assert "hours after its end: nothing shows that time" in skipped and "follows another bundle" in skipped
+    assert (
+        "hours before its end: both show that time" in cli("verify", names[0], "--previous", names[1], code=25).stdout
+    )
+    period = ("--since-bundle", names[2], "--to", "2100-01-01", "--out", names[3])
+    assert "either --from or --since-bundle" in cli("export", "pci-dss", "--from", TODAY, *period, code=15).stderr
+    # Without what the bundle has seen last, this is not its database any more.
+    with sqlite3.connect(cli.database) as connection:
+        connection.execute("UPDATE scan SET entry = replace(entry, '0', '1') WHERE id = 4")
+    assert "does not verify" in cli("export", "pci-dss", *period, code=25).stderr
+    data = bytearray(Path(names[2]).read_bytes())
+    data[len(data) // 2] ^= 1
+    Path(names[2]).write_bytes(data)
+    cli("export", "pci-dss", *period, code=25)
+
+
+def changes_of(bundle: str) -> list[dict[str, str]]:
+    with zipfile.ZipFile(bundle) as archive:
+        return list(csv.DictReader(io.StringIO(archive.read("09-changes.csv").decode())))
+
+
+def test_a_host_that_records_nothing_any_more_has_a_gap(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also before the period is over: nobody may look only at the time that was recorded."""
+    cli.scan()
+    out = cli.root / "x.zip"
+    later = time.time_ns() + 9 * 86400 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    period = ("--from", TODAY, "--to", "2100-01-01", "--out", str(out))
+    main.cli.main(args=["--config", str(cli.config), "export", "pci-dss", *period], standalone_mode=False)
+    with zipfile.ZipFile(out) as archive:
+        *_, last = csv.DictReader(io.StringIO(archive.read("08-continuity.csv").decode()))
+    assert last["status"] == "gap" and float(last["actual_hours"]) > 190
 
 
 def readme_of(bundle: Path) -> str:

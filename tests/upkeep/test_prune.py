@@ -31,7 +31,7 @@ from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.verify import verify_bundle
 from fimscan.grouping.selection import ByPath, Selection
 from fimscan.linux.host import this_host
-from fimscan.model import Approval, ControlFailure, ControlKind, MessageKind, NewMessage, WitnessExtent
+from fimscan.model import Approval, ControlFailure, ControlKind, ControlNote, MessageKind, NewMessage, WitnessExtent
 from fimscan.outputs.formats import render
 from fimscan.pipeline.audit.attribution import _records_since, attribute_again
 from fimscan.pipeline.history.accept import accept, propose_everything, propose_selected
@@ -479,6 +479,9 @@ def test_messages_failures_and_contents(cli: Cli) -> None:
             kind=ControlKind.DISK, subject="/", cause="c", start_ns=1, detected_ns=1, end_ns=2, remedy="r"
         )
         control_store.add(session, [failure, replace(failure, end_ns=None, remedy=None)])
+        control_store.add_notes(
+            session, [ControlNote(failure=n, noted_ns=3, user="u", remediation="r") for n in (1, 2)]
+        )
         control_store.mark_reported(session, control_store.unreported(session))
         message = NewMessage(id="m", kind=MessageKind.CHANGES, scan=None, urgent=True, body=b"content")
         outbox.add(session, "mail", [message, replace(message, id="n")], 1)
@@ -489,6 +492,7 @@ def test_messages_failures_and_contents(cli: Cli) -> None:
     done = json.loads(cli("db", "prune", "--vacuum", "--format", "json", code=0).stdout)
     assert tried["dry_run"] and not done["dry_run"]
     assert all(tried["removed"][name] == done["removed"][name] for name in ("content", "outbox", "change"))
+    assert done["removed"]["control_note"] == 1  # the other one is about a failure that lasts
     assert done["removed"]["content"] == 2 and done["removed"]["outbox"] == 1 <= done["removed"]["control_failure"]
     cli("verify", "--db", code=0)
     assert "pruned by " in cli("status", code=0).stdout

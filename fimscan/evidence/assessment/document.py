@@ -121,10 +121,16 @@ def _facts(scope: Scope, fingerprint: str) -> tuple[tuple[str, str], ...]:
         ("Organization", show(scope.organization) or "(not configured)"),
         ("Host", show(scope.host)),
         ("Addresses", ", ".join(map(show, scope.addresses)) or "(none recorded)"),
-        ("Period", f"{time_text(scope.start_ns)} to {time_text(scope.end_ns)}"),
+        ("Period", f"{time_text(scope.start_ns)} to {time_text(scope.end_ns)}{_covered(scope)}"),
         ("Monitoring", began),
         ("Comparisons", f"{scope.comparisons} of all monitored files finished in the period"),
-        ("Generated", f"{time_text(scope.generated_ns)} by fimscan {scope.version}"),
+        ("Data as of", f"{time_text(scope.as_of_ns)}, the newest record; written by fimscan {scope.version}"),
         ("Signed by", fingerprint),
         ("Chain of scans", f"its head is {scope.head}" if scope.head else "empty"),
     )
+
+
+def _covered(scope: Scope) -> str:
+    if scope.covered_to_ns == scope.end_ns:
+        return ""
+    return f", covered only to {time_text(scope.covered_to_ns)}: it was not over"

@@ -423,21 +423,32 @@ def _alerts(rows: Rows, scope: Scope) -> Iterator[Observation]:
 
 
 def _control_failures(rows: Rows) -> Iterator[Observation]:
-    wrong, kinds, lasting = Deviations(), Counter[str](), 0
+    wrong, kinds, lasting, noted = Deviations(), Counter[str](), 0, 0
     for number, row in rows:
         kinds[row["kind"]] += 1
         lasting += not row["end_utc"]
+        noted += row["notes"] != "0"
         end = f"to {row['end_utc']}" if row["end_utc"] else "and still lasting"
         text = f"{row['kind']}: {row['cause']}; from {row['start_utc']} {end}; detected {row['detected_utc']}"
-        wrong.add(number, row["subject"], text, rank=1 if row["end_utc"] else 0)
+        rank = 0 if not row["end_utc"] else 1 if row["notes"] == "0" else 2
+        wrong.add(number, row["subject"], f"{text}; {_remediation_text(row)}", rank=rank)
     yield _observation(
         *("control-failures", "Failures of change detection and audit", "12-control-failures.csv"),
-        f"{_count(kinds.total(), 'failure')} in the period, {lasting} still lasting: {_parts(kinds)}."
+        f"{_count(kinds.total(), 'failure')} in the period, {lasting} still lasting: {_parts(kinds)}. Of {noted},"
+        " people noted what they did."
         if kinds
         else "No failure was detected. They are looked for at scans and when the audit log is read.",
         wrong,
         "every row",
     )
+
+
+def _remediation_text(row: Mapping[str, str]) -> str:
+    if row["notes"] == "0":
+        return "no remediation by people is recorded"
+    ticket = f", {row['ticket']}" if row["ticket"] else ""
+    cause = f"; root cause: {row['root_cause']}" if row["root_cause"] else ""
+    return f"remediation ({row['noted_by']}{ticket}): {row['remediation']}{cause}"
 
 
 def _logs(rows: Rows) -> Iterator[Observation]:

@@ -31,8 +31,8 @@ def oscal_results(
         "uuid": ids("document"),
         "metadata": {
             "title": report.title,
-            "last-modified": moment_text(scope.generated_ns),
-            "version": moment_text(scope.generated_ns),
+            "last-modified": moment_text(scope.as_of_ns),
+            "version": moment_text(scope.as_of_ns),
             "oscal-version": OSCAL_VERSION,
         },
         "import-ap": {"href": f"#{ids('plan')}", "remarks": "There is no assessment plan: this is evidence for one."},
@@ -46,7 +46,7 @@ class _Ids:
     """UUIDs (version 5) that follow from what they are of: the same export has the same ones."""
 
     def __init__(self, scope: Scope) -> None:
-        about = f"{show(scope.host)} {scope.start_ns} {scope.end_ns} {scope.generated_ns}"
+        about = f"{show(scope.host)} {scope.start_ns} {scope.end_ns} {scope.as_of_ns}"
         self._base = uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, _NS), about)
 
     def __call__(self, name: str) -> str:
@@ -108,7 +108,7 @@ def _observation(item: Observation, scope: Scope, parts: Sequence[Part], ids: _I
             {"href": f"#{ids(f'file {item.file}')}", "description": f"{item.file}: {item.text}"},
             *(_evidence(item, one, ids) for one in item.deviations),
         ],
-        "collected": moment_text(scope.generated_ns),
+        "collected": moment_text(scope.as_of_ns),
         "remarks": f"All exceptions: {item.where}." if item.where else "No exceptions.",
     }
 

@@ -15,7 +15,8 @@ class Scope:
     """The period that a bundle is about.
 
     Attributes:
-        covered_to_ns: its end, or the export if that was earlier.
+        covered_to_ns: its end, or what was known of one that goes on.
+        as_of_ns: the time of the newest record.
         comparisons: how many complete comparisons were finished in the period. Without any, an empty table shows
             nothing.
         has_outputs: whether a receiver of alerts is configured.
@@ -30,7 +31,7 @@ class Scope:
     start_ns: int
     end_ns: int
     covered_to_ns: int
-    generated_ns: int
+    as_of_ns: int
     began_ns: int | None
     comparisons: int
     has_outputs: bool
@@ -62,7 +63,7 @@ def scope_of(data: BundleInput, covered_to_ns: int, files: FileTotals) -> Scope:
         start_ns=data.start_ns,
         end_ns=data.end_ns,
         covered_to_ns=covered_to_ns,
-        generated_ns=data.generated_ns,
+        as_of_ns=data.as_of_ns,
         began_ns=data.began_ns,
         comparisons=len(inside),
         has_outputs=bool(data.routes),

@@ -61,7 +61,7 @@ def _failed(failed: list[ControlFailure], unstored: FailedScan | None) -> Iterat
     elif not failed:
         yield ok("controls", "none was failed when they were evaluated last")
     for item in failed:
-        (line,) = failed_lines([item])
+        line, *_ = failed_lines([item])
         yield warning(
             "controls", line.partition(" ")[2], _REMEDIES.get(item.kind, commented("fimscan scan", _EVALUATES))
         )

@@ -48,6 +48,25 @@ class Decisions:
             self._about.setdefault(record.path, []).append((place, record))
         self._scans = finding_store.scans_of(session, paths) if self._about else {}
 
+    def last_about(self, finding: Finding) -> Disposition | None:
+        """The last decision about a change that is in effect: of :meth:`about`, without looking at each of them."""
+        path = finding.change.path
+        scans: Sequence[int] = self._scans.get(path, [])
+        place = bisect_left(scans, finding.scan)
+        if place == len(scans) or scans[place] != finding.scan:
+            return None
+        until = scans[bisect_left(scans, finding.scan + 1)] if scans[-1] > finding.scan else None
+        found: tuple[int, AcceptanceRecord] | None = None
+        for records in (self._about.get(path, ()), self._about.get(None, ())):
+            for item in reversed(records):
+                if found is not None and item[0] < found[0]:
+                    break
+                record = item[1]
+                if finding.scan <= record.scan and (until is None or record.scan < until) and not record.is_undone:
+                    found = item
+                    break
+        return None if found is None else Disposition(record=found[1], is_current=finding.scan == scans[-1])
+
     def about(self, finding: Finding, path: bytes | None = None) -> tuple[Disposition, ...]:
         """The decisions about one change, oldest first; ``path`` is that of the change, or the one it moved from.
 

@@ -1,13 +1,18 @@
-"""Objects about failures of controls and about the host's names, in ``fimscan.diff/1`` and ``fimscan.status/1``."""
+"""Failures of controls: ``fimscan.controls/1``. And objects about them and the host's names in other documents."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from fimscan.model import ControlFailure, ControlReport, HostEvent
+from fimscan.model import ControlFailure, ControlNote, ControlReport, HostEvent
 from fimscan.report.display import json_text, time_text
 from fimscan.report.documents.parts import optional_text, optional_time, process_document
+
+
+def controls_document(host: str, failures: Iterable[ControlFailure]) -> dict[str, Any]:
+    """The ``fimscan.controls/1`` document."""
+    return {"schema": "fimscan.controls/1", "host": json_text(host), "controls": control_documents(failures)}
 
 
 def control_documents(failures: Iterable[ControlFailure]) -> list[dict[str, Any]]:
@@ -34,6 +39,18 @@ def _control(item: ControlFailure) -> dict[str, Any]:
         "detected": time_text(item.detected_ns),
         "end": optional_time(item.end_ns),
         "remedy": optional_text(item.remedy),
+        "notes": [_note(note) for note in item.notes],
+    }
+
+
+def _note(note: ControlNote) -> dict[str, Any]:
+    return {
+        "note": note.id,
+        "time": time_text(note.noted_ns),
+        "user": json_text(note.user),
+        "remediation": json_text(note.remediation),
+        "root_cause": json_text(note.root_cause) or None,
+        "ticket": json_text(note.ticket) or None,
     }
 
 

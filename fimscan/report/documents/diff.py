@@ -63,6 +63,7 @@ def diff_document(
         "unreadable": [unreadable_document(item) for item in diff.unreadable],
         "opened_unmodified": [opened_document(item) for item in diff.opened_unmodified],
         "configuration": configuration_document(diff.start, diff.end, diff.reconfigurations),
+        "signing_key": diff.signing_key,
         **report_fields(controls or ControlReport()),
     }
 
