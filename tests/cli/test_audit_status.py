@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,19 +13,23 @@ from demo import auditd
 from tests.conftest import Cli
 
 
-@pytest.fixture
-def watching(cli: Cli, tmp_path: Path) -> Iterator[Cli]:
-    """A configuration that reads what the running daemon (or one for this test) writes."""
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The log of the running daemon, or of one for these tests, which takes seconds to end."""
     if reason := auditd.why_not():
         pytest.skip(reason)
     before = auditd.auditctl("-s").stdout.split()
     backlog = before[before.index("backlog_limit") + 1]
-    directory = tmp_path / "auditd"
-    directory.mkdir()
-    with auditd.audit_daemon(directory) as log:
-        cli.write_config(f'[audit]\nlogs = ["{log}"]\nkey = "fimscan-test-status"\n')
-        yield cli
+    with auditd.audit_daemon(tmp_path_factory.mktemp("auditd")) as log:
+        yield log
     auditd.auditctl("-b", backlog)
+
+
+@pytest.fixture
+def watching(cli: Cli, log: str) -> Cli:
+    """A configuration that reads what the daemon writes."""
+    cli.write_config(f'[audit]\nlogs = ["{log}"]\nkey = "fimscan-test-status"\n')
+    return cli
 
 
 def findings(cli: Cli) -> tuple[int, dict[str, Any]]:
