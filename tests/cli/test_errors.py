@@ -316,7 +316,7 @@ def _group(number: int) -> list[str]:
 
 
 def test_a_full_disk_leaves_the_last_scan_intact(cli: Cli, tmp_path: Path) -> None:
-    """On a small file system: the scan exits with 24, and the baseline is unchanged."""
+    """On a small file system: the scan exits with 24, and the baseline is unchanged; with space again, the next works."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to mount a small file system")
     disk = tmp_path / "disk"
@@ -327,12 +327,14 @@ def test_a_full_disk_leaves_the_last_scan_intact(cli: Cli, tmp_path: Path) -> No
     try:
         config = cli.config.read_text().replace(str(cli.database), str(disk / "fim.db"))
         cli.config.write_text(config)
+        other = disk / "of another program"
+        other.write_bytes(bytes(300_000))
         cli.scan()
         for number in range(4000):
             (cli.watched / f"{number}-{'x' * 150}").write_text("")
         done = cli("scan", "--no-audit", code=24)
         assert "no space left" in only_line(done.stderr)
-        for path in cli.watched.glob("*-*"):
+        for path in (other, *cli.watched.glob("*-*")):
             path.unlink()
         (cli.watched / "a").write_text("other")
         cli.scan(4)
