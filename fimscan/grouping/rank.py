@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from functools import lru_cache
@@ -134,6 +135,7 @@ class Rank(NamedTuple):
         return tuple(dict.fromkeys(filter(None, found)))
 
 
+_LIBRARY = re.compile(rb"\.so(?:\.[^/]*)?\Z")
 _RIGHTS = attrgetter("mode", "kind", "xattrs", "flags")
 _ORDER = {reason: place for place, reason in enumerate(RankReason)}
 _SEVERITIES: Mapping[Severity | None, int] = {"critical": 0, "high": 1, "medium": 2, "low": 3, None: 4}
@@ -295,9 +297,10 @@ def _signs(part: _Part, severity: Severity | None, facts: Facts) -> list[tuple[R
     if provenance is not None:
         shipped, is_mode_proved = provenance.shipped, provenance.is_mode_proved
     excuse = _excuse(shipped, nature, is_mode_proved=is_mode_proved, manager=by_manager)
-    found = [*_signs_of_package(attribution, provenance, nature, excuse, severity)]
-    if facts.suspects or attribution.reason is not None or attribution.verdict is not Verdict.CONFIRMED:
-        found += _signs_of_answer(attribution, facts)
+    found = [(RankReason.PACKAGE_MANAGER, False)] if by_manager else []
+    if provenance is not None:
+        found += _signs_of_package(attribution, provenance, nature, excuse, severity)
+    found += _signs_of_answer(attribution, facts)
     if change.breach is not None:
         found.append((RankReason.LOG_BREACH, True))
     if _has_other_rights(change):
@@ -311,15 +314,21 @@ def _signs(part: _Part, severity: Severity | None, facts: Facts) -> list[tuple[R
     elif place is not None:
         found += _signs_of_place(change, attribution, place, nature, excuse)
     if severity == "critical":
-        excused = excuse.content if is_content else excuse.mode
-        is_directory = change.state.kind is FileKind.DIRECTORY and is_content
-        matters = nature <= Nature.ATTRIBUTES and path not in BACKUPS
-        found.append((RankReason.CRITICAL_WATCH, matters and not excused and not is_directory))
+        found.append((RankReason.CRITICAL_WATCH, _matters_if_critical(change, nature, excuse)))
     if nature is Nature.INODE:
         found.append((RankReason.SAME_CONTENT, False))
     elif nature is Nature.TIMES:
         found.append((RankReason.TIMES_ONLY, False))
     return found
+
+
+def _matters_if_critical(change: Change, nature: Nature, excuse: _Excuse) -> bool:
+    """Whether a change on a critical watch makes somebody look at it."""
+    if nature is Nature.CONTENT:
+        is_excused = excuse.content or change.state.kind is FileKind.DIRECTORY
+    else:
+        is_excused = excuse.mode or nature is not Nature.ATTRIBUTES
+    return not is_excused and change.path not in BACKUPS
 
 
 @lru_cache(maxsize=64)
@@ -334,6 +343,8 @@ def _excuse(shipped: PackageClass, nature: Nature, *, is_mode_proved: bool, mana
 
 
 def _signs_of_answer(attribution: Attribution, facts: Facts) -> _Signs:
+    if attribution.reason is None and attribution.verdict is Verdict.CONFIRMED and not facts.suspects:
+        return
     if attribution.reason is Reason.NO_EVENT:
         yield RankReason.NO_EVENT, True
     elif attribution.verdict in _VERDICTS:
@@ -346,15 +357,11 @@ def _signs_of_answer(attribution: Attribution, facts: Facts) -> _Signs:
 
 def _signs_of_package(
     attribution: Attribution,
-    provenance: Provenance | None,
+    provenance: Provenance,
     nature: Nature,
     excuse: _Excuse,
     severity: Severity | None,
 ) -> _Signs:
-    if excuse.manager:
-        yield RankReason.PACKAGE_MANAGER, False
-    if provenance is None:
-        return
     if provenance.proofs_disagree:
         yield RankReason.PROOFS_DISAGREE, True
     if provenance.manager_wrote_other:
@@ -437,8 +444,11 @@ def is_program(state: FileState) -> bool:
     """Whether a file can be run, or is loaded into processes: an executable or a shared library."""
     if state.kind is not FileKind.FILE:
         return False
-    base = state.path.rpartition(b"/")[2]
-    return bool(state.mode & _EXECUTE) or base.endswith(b".so") or b".so." in base
+    if state.mode & _EXECUTE:
+        return True
+    path = state.path
+    # Few paths have this anywhere: one search is enough for the others.
+    return b".so" in path and _LIBRARY.search(path) is not None
 
 
 def _stands_for_program(before: FileState | None, after: FileState) -> bool:

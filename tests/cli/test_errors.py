@@ -316,7 +316,7 @@ def _group(number: int) -> list[str]:
 
 
 def test_a_full_disk_leaves_the_last_scan_intact(cli: Cli, tmp_path: Path) -> None:
-    """On a small file system: the scan exits with 24, and the baseline is unchanged; with space again, the next works."""
+    """On a small file system, the scan exits with 24, and the baseline is unchanged; with space again, it works."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to mount a small file system")
     disk = tmp_path / "disk"
