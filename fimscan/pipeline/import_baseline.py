@@ -282,7 +282,7 @@ class _Import:
         with self._database.begin() as session:
             scan_result_store.add_unreadable(session, recorder.scan_id, recorder.unreadable)
             device_store.add_devices(session, recorder.scan_id, recorder.survey.result())
-            sealed = scan_entry.seal(session, recorder, (), (), recorder.digest, outputs=self._plan.config.output)
+            sealed = scan_entry.seal(session, recorder, {}, (), recorder.digest, outputs=self._plan.config.output)
             shown = self._name.encode("utf-8", "backslashreplace").decode()
             reason = f"{FORMATS[self._done.format].what} {shown}"
             approval = Approval(accepted_ns=time.time_ns(), user="fimscan", reason=reason)

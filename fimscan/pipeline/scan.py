@@ -197,23 +197,20 @@ def _finish(
     with database.begin() as session:
         absent, recorder.unreadable = split_absent(session, recorder.unreadable)
         device_store.add_devices(session, scan_id, run.survey.result())
-        findings: list[Finding] = []
+        counts: Mapping[str, int] = {}
         opened: tuple[UnmodifiedOpen, ...] = ()
         unreadable_before: tuple[Unreadable, ...] = ()
         if previous is not None and full is not None:
             recorder.settle(session, judgements)
             unreadable_before = scan_result_store.unreadable_in(session, full.id)
-            findings, opened = _attribute(session, run, previous, full, logs)
-            findings = with_in_effect(findings, running)
+            counts, opened = _attribute(session, run, previous, full, logs, running)
         scan_result_store.keep_known_holders(session, scan_id)
         scan_result_store.add_unreadable(session, scan_id, recorder.unreadable)
         scan_result_store.forget_rechecks(session, run.started_ns)
         sealed = scan_entry.seal(
-            session, recorder, findings, opened, recorder.digest, tuple(problems), outputs=run.plan.config.output
+            session, recorder, counts, opened, recorder.digest, tuple(problems), outputs=run.plan.config.output
         )
-        # They are loaded as they were stored; a user can make any number of changes.
-        findings.clear()
-        recorder.changes.clear()
+        recorder.changes.clear()  # they are loaded as they were stored; a user can make any number of changes
         if previous is None:
             approval = Approval(accepted_ns=time.time_ns(), user="fimscan", reason="first scan")
             acceptance_store.accept_scan(session, scan_id, approval)
@@ -243,9 +240,14 @@ def _finish(
 
 
 def _attribute(
-    session: Session, run: _Run, previous: Scan, full: Scan, logs: Sequence[bytes]
-) -> tuple[list[Finding], tuple[UnmodifiedOpen, ...]]:
-    """Attribute the changes: (the findings, write-opens that changed nothing).
+    session: Session,
+    run: _Run,
+    previous: Scan,
+    full: Scan,
+    logs: Sequence[bytes],
+    running: Mapping[bytes, InEffect],
+) -> tuple[Mapping[str, int], tuple[UnmodifiedOpen, ...]]:
+    """Attribute the changes and store them: (their counts, write-opens that changed nothing).
 
     Args:
         session: the transaction that publishes the scan.
@@ -253,6 +255,7 @@ def _attribute(
         previous: the last finished scan.
         full: the last complete one.
         logs: the audit logs that have to have been read for coverage to be complete.
+        running: by path, which processes use a changed file.
     """
     recorder, readings = run.recorder, run.readings
     attributor = Attributor(session, previous, run.scan_id, logs, readings)
@@ -266,5 +269,6 @@ def _attribute(
     since_ns = full.started_ns if "vouched" in recorder.counts else readings.full.since_ns
     failed = frozenset(item.path for item in recorder.unreadable if item.reason is not UnreadableReason.MISSING)
     since_ns = min([since_ns, *readings.full.resumed_since(failed)])
-    findings = [Finding(change=c, attribution=a, scan=run.scan_id) for c, a in attributor.attribute(changes, since_ns)]
-    return findings, attributor.opened_unmodified(recorder.clock, failed)
+    findings = (Finding(change=c, attribution=a, scan=run.scan_id) for c, a in attributor.attribute(changes, since_ns))
+    counts = scan_entry.add_findings(session, run.scan_id, with_in_effect(findings, running))
+    return counts, attributor.opened_unmodified(recorder.clock, failed)

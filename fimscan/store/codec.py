@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
-from fimscan.fast_values import maker
+from fimscan.fast_values import maker, replacer
 from fimscan.model import (
     Action,
     Actor,
@@ -321,7 +321,7 @@ _MOMENT = re.compile(r'"time_ns":(\d+),"event":\[(\d+),(\d+),')
 # The parts of an attribution, in this order after its actors; any may be missing.
 _GAPS, _NOTES, _REASONING = ',"gaps":', ',"notes":', ',"reasoning":['
 _MOST_SHAPES = 5000
-_make_gap = maker(Gap)
+_make_gap, _other_gap = maker(Gap), replacer(Gap)
 _GAP_REASONS = {reason.value: reason for reason in GapReason}
 _TIME, _EVENT = Actor._fields.index("time_ns"), Actor._fields.index("event")
 _AFTER_EVENT = _EVENT + 1
@@ -367,6 +367,7 @@ class AttributionReader:
         self._with_reasoning = with_reasoning
         self._shapes: dict[object, _Shape | None] = {}
         self._gaps: dict[str, tuple[Gap, ...]] = {}
+        self._actors: dict[Actor, Actor] = {}
 
     def load(self, text: str) -> Attribution:
         """The inverse of :func:`dump_attribution`."""
@@ -396,14 +397,27 @@ class AttributionReader:
         return found
 
     def _gaps_of(self, text: str) -> tuple[Gap, ...]:
-        """The gaps of an answer. Each change has its own: they are cut to its window."""
-        found = self._gaps.get(text)
-        if found is None:
+        """The gaps of an answer. Each change has its own, cut to its window: often only the first numbers differ."""
+        start, _, behind = text.removeprefix("[[").partition(",")
+        end, _, rest = behind.partition(",")
+        known = self._gaps.get(rest)
+        if known is None:
             # Where the gaps are the last part, the bracket of the whole text is behind them.
-            found = tuple([_load_gap(*values) for values in json.loads(text.removesuffix("}"))])
+            known = tuple([self._shared(_load_gap(*values)) for values in json.loads(text.removesuffix("}"))])
             if len(self._gaps) < _MOST_SHAPES:
-                self._gaps[text] = found
-        return found
+                self._gaps[rest] = known
+        first = known[0]
+        start_ns, end_ns = int(start), int(end)
+        if (start_ns, end_ns) == (first.start_ns, first.end_ns):
+            return known
+        cut = _make_gap(start_ns=start_ns, end_ns=end_ns, reason=first.reason, lost=first.lost, actor=first.actor)
+        return (cut, *known[1:])
+
+    def _shared(self, gap: Gap) -> Gap:
+        """The gap with a process that others share: who removed the rules is the same for every file."""
+        if gap.actor is None or len(self._actors) >= _MOST_SHAPES:
+            return gap
+        return _other_gap(gap, actor=self._actors.setdefault(gap.actor, gap.actor))
 
 
 def _shape(answer: Attribution) -> _Shape | None:

@@ -32,20 +32,18 @@ _make_finding, _make_change, _make_window = maker(Finding), maker(Change), maker
 
 
 def add_changes(session: Session, scan_id: int, findings: Sequence[Finding]) -> None:
-    """Store the changes of a scan with their answers, and who ran them. Both sides must be stored versions."""
-    if not findings:
-        return
-    ids = _version_ids(session, scan_id, {state.path for f in findings for state in f.change.sides})
-    for begin in range(0, len(findings), _MANY):  # a user can make any number of changes
-        rows = [_row(session, scan_id, finding, ids) for finding in findings[begin : begin + _MANY]]
-        session.execute(schema.change.insert(), rows)
-    running = [
-        {"scan_id": scan_id, "path": finding.change.path, "detail": codec.dump_in_effect(finding.in_effect)}
-        for finding in findings
-        if finding.in_effect is not None
-    ]
-    if running:
-        session.execute(schema.in_effect.insert(), running)
+    """Store changes of a scan with their answers, and who ran them. Both sides must be stored versions."""
+    for begin in range(0, len(findings), _MANY):
+        some = findings[begin : begin + _MANY]
+        ids = _version_ids(session, scan_id, {state.path for f in some for state in f.change.sides})
+        session.execute(schema.change.insert(), [_row(session, scan_id, finding, ids) for finding in some])
+        running = [
+            {"scan_id": scan_id, "path": finding.change.path, "detail": codec.dump_in_effect(finding.in_effect)}
+            for finding in some
+            if finding.in_effect is not None
+        ]
+        if running:
+            session.execute(schema.in_effect.insert(), running)
 
 
 def _row(session: Session, scan_id: int, finding: Finding, ids: Mapping[tuple[bytes, bool], int]) -> dict[str, object]:
@@ -71,14 +69,13 @@ def _row(session: Session, scan_id: int, finding: Finding, ids: Mapping[tuple[by
 def _version_ids(session: Session, scan_id: int, wanted: Collection[bytes]) -> dict[tuple[bytes, bool], int]:
     """Map (path, is new side) to the row number of the version, for ``wanted`` paths: a scan may adopt millions."""
     table = schema.file_version
-    began = select(table.c.path, table.c.id).where(table.c.host_id == session.host_id, table.c.first_scan == scan_id)
-    ended = select(table.c.path, table.c.id).where(table.c.host_id == session.host_id, table.c.end_scan == scan_id)
-    return {
-        (path, is_new): number
-        for query, is_new in ((began, True), (ended, False))
-        for path, number in session.execute(query, execution_options=STREAMED)
-        if path in wanted
-    }
+    found = {}
+    for some in files.chunks(sorted(wanted)):
+        of_these = select(table.c.path, table.c.id).where(table.c.host_id == session.host_id, table.c.path.in_(some))
+        for is_new, column in ((True, table.c.first_scan), (False, table.c.end_scan)):
+            for path, number in session.execute(of_these.where(column == scan_id)):
+                found[path, is_new] = number
+    return found
 
 
 def set_attributions(session: Session, answers: Mapping[int, Attribution]) -> None:
@@ -104,7 +101,9 @@ def findings_between(session: Session, start: int, end: int) -> list[Finding]:
     return _findings(session, _between(session, start, end))
 
 
-def answers_between(session: Session, start: int, end: int, known: Mapping[int, files.Version]) -> list[Finding]:
+def answers_between(
+    session: Session, start: int, end: int, known: Mapping[int, files.Version] | None = None
+) -> list[Finding]:
     """The same without the reasoning of answers (see :func:`reasoning_of`).
 
     ``known`` are versions by their row numbers that the caller has loaded already.

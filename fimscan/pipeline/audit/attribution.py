@@ -43,6 +43,7 @@ _NO_DIRECTORIES = attribution.KnownDirectories.of(())
 # Actions that bind a path to a file, or unbind it.
 #: A name as (identity of its directory, last component).
 _NameKey: TypeAlias = tuple[tuple[int | None, int | None], bytes]
+_AT_ONCE = 2000  # answers
 _BINDINGS = frozenset({*attribution.BINDS, *attribution.UNBINDS})
 
 
@@ -85,12 +86,15 @@ class Attributor:
         self._numbering = attribution.DeviceNumbers(looks)
         self._processes = Processes(session)
 
-    @gc_paused()
-    def attribute(self, changes: Sequence[Change], since_ns: int | None = None) -> list[tuple[Change, Attribution]]:
-        """Return an answer for each change.
+    def attribute(self, changes: Sequence[Change], since_ns: int | None = None) -> Iterator[tuple[Change, Attribution]]:
+        """Yield each change with its answer. Answers are made while they are taken: they need much memory.
 
         Reads all accesses since ``since_ns``, so that :meth:`opened_unmodified` knows them.
         """
+        with gc_paused():
+            yield from self._attribute(changes, since_ns)
+
+    def _attribute(self, changes: Sequence[Change], since_ns: int | None) -> Iterator[tuple[Change, Attribution]]:
         session = self._session
         self._unchanged_in = self._known_to_be_unmodified(changes)
         starts = [c.holders.as_of_ns for c in changes if c.holders is not None]
@@ -134,8 +138,10 @@ class Attributor:
         self._changed = {
             state.identity for c in changes if not attribution.content_kept(c) for state in (c.before, c.after) if state
         }
-        answers = [attribution.attribute(change, evidence, coverage) for change in translated.changes]
-        return list(self._completed(list(zip(changes, answers, strict=True)), start, end))
+        for begin in range(0, len(changes), _AT_ONCE):
+            piece = slice(begin, begin + _AT_ONCE)
+            answers = [attribution.attribute(change, evidence, coverage) for change in translated.changes[piece]]
+            yield from self._completed(list(zip(changes[piece], answers, strict=True)), start, end)
 
     def _witness_data(self, changes: Sequence[Change], end_ns: int) -> WitnessData:
         """Load fanotify's events of the changed files."""

@@ -46,6 +46,7 @@ class Processes:
         self._logins: dict[int, list[Login]] = {}
         self._looks: dict[int, list[fact_store.Look]] = {}
         self._began: dict[int, list[Actor]] = {}
+        self._prepared: set[tuple[int, tuple[int, int]]] = set()
         self._boots: list[int] | None = None
 
     # ----------------------------------------------------------------------------------------------------------------
@@ -81,8 +82,9 @@ class Processes:
     # Logins, programs, containers
 
     def prepare(self, pids: Iterable[int], span: tuple[int, int]) -> None:
-        """Load what is known of the programs of these pids over a time, with few queries."""
-        wanted = set(pids)
+        """Load what is known of the programs of these pids over a time, with few queries; of each pid once."""
+        wanted = {pid for pid in pids if (pid, span) not in self._prepared}
+        self._prepared.update((pid, span) for pid in wanted)
         self._load_looks(wanted)
         for began in process_store.actors_between(self._session, wanted, span):
             if began.view is not None:

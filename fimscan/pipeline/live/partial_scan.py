@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fimscan import attribution, compare
-from fimscan.model import LIVE, Change, Diff, FileKind, Finding, Scan, UnmodifiedOpen
+from fimscan.model import LIVE, Change, Diff, FileKind, Finding, InEffect, Scan, UnmodifiedOpen
 from fimscan.pipeline.audit.attribution import Attributor, directories_of
 from fimscan.pipeline.live.path_check import CheckedPath, CheckResult
 from fimscan.pipeline.record import scan_entry
@@ -60,12 +60,12 @@ class PartialScans:
             path_scanner = plan.path_scanner(checked.survey.numbers, wait_for_leases=False)
             judge = LogJudge(session, full.scan.id, path_scanner, plan.generations_to_keep)
             recorder.settle(session, judge.judge(recorder.disruptions))
-            findings, opened = self._attribute(session, recorder, readings, previous, seen)
-            findings = with_in_effect(findings, look_in_effect(recorder.changes, checked.survey))
+            running = look_in_effect(recorder.changes, checked.survey)
+            counts, opened = self._attribute(session, recorder, readings, previous, seen, running)
             digest = StateDigest()
             for some in files.state_digests(session):
                 digest.add(some)
-            sealed = scan_entry.seal(session, recorder, findings, opened, digest, outputs=plan.config.output)
+            sealed = scan_entry.seal(session, recorder, counts, opened, digest, outputs=plan.config.output)
             scan_result_store.set_rechecks(session, _rechecks(seen))
             diff = Diff(
                 host=database.host,
@@ -79,9 +79,15 @@ class PartialScans:
         return ScanResult(diff=diff, is_baseline=False)
 
     def _attribute(
-        self, session: Session, recorder: Recorder, readings: Readings, previous: Scan, seen: Sequence[CheckedPath]
-    ) -> tuple[list[Finding], tuple[UnmodifiedOpen, ...]]:
-        """Attribute the changes: (the findings, write-opens that changed nothing)."""
+        self,
+        session: Session,
+        recorder: Recorder,
+        readings: Readings,
+        previous: Scan,
+        seen: Sequence[CheckedPath],
+        running: Mapping[bytes, InEffect],
+    ) -> tuple[Mapping[str, int], tuple[UnmodifiedOpen, ...]]:
+        """Attribute the changes and store them: (their counts, write-opens that changed nothing)."""
         scan_id, full = recorder.scan_id, readings.full.scan
         assert full is not None, "there is a complete scan"
         known = self._directories(session, previous.id, scan_id, recorder.changes)
@@ -95,8 +101,9 @@ class PartialScans:
             else readings.with_holders(change, read=read)
             for change in found
         ]
-        findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in attributor.attribute(changes)]
-        return findings, attributor.opened_unmodified()
+        findings = (Finding(change=c, attribution=a, scan=scan_id) for c, a in attributor.attribute(changes))
+        counts = scan_entry.add_findings(session, scan_id, with_in_effect(findings, running))
+        return counts, attributor.opened_unmodified()
 
     def _directories(
         self, session: Session, previous: int, scan_id: int, changes: Sequence[Change]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -50,9 +50,11 @@ def look_in_effect(changes: Iterable[Change], survey: Survey) -> dict[bytes, InE
     return judge(subjects, processes_with(inodes, {one.change.path for one in subjects}, with_units=units))
 
 
-def with_in_effect(findings: Iterable[Finding], found: Mapping[bytes, InEffect]) -> list[Finding]:
-    """The findings with what was found of each path."""
-    return [replace(one, in_effect=found[path]) if (path := one.change.path) in found else one for one in findings]
+def with_in_effect(findings: Iterable[Finding], found: Mapping[bytes, InEffect]) -> Iterator[Finding]:
+    """Yield the findings with what was found of each path."""
+    for one in findings:
+        path = one.change.path
+        yield replace(one, in_effect=found[path]) if path in found else one
 
 
 def judge(subjects: Sequence[Subject], found: Sightings, own_pid: int | None = None) -> dict[bytes, InEffect]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import islice
 
 from fimscan.config import Config, Output
 from fimscan.errors import FimscanError
-from fimscan.model import ChangeKind, Finding, Scan, UnmodifiedOpen, Unreadable, Verdict
+from fimscan.model import ChangeKind, Finding, Scan, UnmodifiedOpen, Verdict
 from fimscan.pipeline.importance import Importance
 from fimscan.pipeline.record.recorder import Recorder
 from fimscan.store import findings as finding_store
@@ -19,6 +21,9 @@ from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest
 from fimscan.store.session import Session
+
+_AT_ONCE = 2000
+_NO_FINDINGS = {kind.value: 0 for kind in (*ChangeKind, *Verdict)}
 
 
 def begin(session: Session, config: Config, *, trigger: str, started_ns: int) -> int:
@@ -46,22 +51,34 @@ def interrupted_on_error(database: Database) -> Iterator[None]:
         raise
 
 
+def add_findings(session: Session, scan_id: int, findings: Iterable[Finding]) -> Mapping[str, int]:
+    """Store findings as they are made, and count them by kind and verdict: a user can make any number of changes."""
+    counts = Counter[str]()
+    waiting = iter(findings)
+    while some := list(islice(waiting, _AT_ONCE)):
+        finding_store.add_changes(session, scan_id, some)
+        for finding in some:
+            counts[finding.change.kind.value] += 1
+            counts[finding.attribution.verdict.value] += 1
+    return counts
+
+
 def seal(
     session: Session,
     recorder: Recorder,
-    findings: Sequence[Finding],
+    counts: Mapping[str, int],
     opened: Sequence[UnmodifiedOpen],
     digest: StateDigest,
     problems: tuple[str, ...] = (),
     *,
     outputs: Sequence[Output] = (),
 ) -> Scan:
-    """Store what a scan found, and make its ledger entry; ``digest`` is that of the complete state after the scan.
+    """Make the ledger entry of a scan whose findings are stored; ``digest`` is that of the complete state after it.
 
-    The ``outputs`` that are to be told of the scan are recorded in the same transaction, so none can be forgotten.
+    ``counts`` are those of :func:`add_findings`; empty if there are none. The ``outputs`` that are to be told of the
+    scan are recorded in the same transaction, so none can be forgotten.
     """
     scan_id = recorder.scan_id
-    finding_store.add_changes(session, scan_id, findings)
     scan_result_store.add_unmodified_opens(session, scan_id, opened)
     running = scan_store.one_scan(session, scan_id)
     assert running is not None, "this scan was recorded when it began"
@@ -70,7 +87,7 @@ def seal(
         replace(
             running,
             finished_ns=time.time_ns(),
-            counts=recorder.counts | _counts(findings, recorder.unreadable),
+            counts={**recorder.counts, **_NO_FINDINGS, **counts, "unreadable": len(recorder.unreadable)},
             state_digest=digest.hexdigest(),
             problems=problems,
         ),
@@ -82,14 +99,9 @@ def seal(
 
 
 def sealed_findings(session: Session, scan_id: int, config: Config) -> tuple[Finding, ...]:
-    """Load the findings of a sealed scan, numbered, in order of path, with the severities of ``config``."""
-    found = finding_store.findings_between(session, scan_id - 1, scan_id)
+    """Load the findings of a sealed scan, numbered, in order of path, with the severities of ``config``.
+
+    The answers have no reasoning: a report of a scan shows none.
+    """
+    found = finding_store.answers_between(session, scan_id - 1, scan_id)
     return Importance(config.watch).on_all(sorted(found, key=lambda finding: finding.change.path))
-
-
-def _counts(findings: Sequence[Finding], unreadable: Sequence[Unreadable]) -> dict[str, int]:
-    counts = {kind.value: 0 for kind in (*ChangeKind, *Verdict)} | {"unreadable": len(unreadable)}
-    for finding in findings:
-        counts[finding.change.kind.value] += 1
-        counts[finding.attribution.verdict.value] += 1
-    return counts
