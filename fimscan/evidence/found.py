@@ -40,7 +40,7 @@ def found_changes(session: Session, database: Database, config: Config, scans: S
             numbers = [finding.change.id for finding in members]
             sets.update(dict.fromkeys(numbers, min(numbers)))
         decisions = Decisions(session, {finding.change.path for finding in diff.findings})
-        gc.collect(0)  # the caller may have paused it
+        gc.collect(0)  # the caller may have paused it; SQLAlchemy leaves cycles
         for row in diff.findings:
             yield FoundChange(_with_decision(row, disposition=decisions.last_about(row)), sets.get(row.change.id))
 
