@@ -19,7 +19,7 @@ from fimscan.store import findings as finding_store
 from fimscan.store.database import Database
 from fimscan.store.session import Session
 
-_MOST = 10_000  # changes at once
+_MOST = 8_000  # changes at once
 _with_decision = replacer(Finding)
 
 
