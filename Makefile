@@ -64,6 +64,7 @@ bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/audit_vs_ausearch.py $(LOG)
 	$(BIN)/python benchmarks/join.py
 	$(BIN)/python benchmarks/many_changes.py
+	$(BIN)/python benchmarks/evidence_year.py
 	$(BIN)/python -m benchmarks.owned
 	$(BIN)/python -m benchmarks.page
 

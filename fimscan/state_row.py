@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from fimscan.fast_values import maker
@@ -63,6 +64,7 @@ _XATTRS, _FLAGS = FIELDS.index("xattrs"), FIELDS.index("flags")
 _HEAD = b"fimscan.state/%d %b " + b"%d " * (_NUMBERS.stop - _NUMBERS.start) + b"%d:%b,%b"
 _LABELS = tuple(b"%d:%b," % (len(name), name.encode()) for name in ALGORITHMS)
 make_state, _make_digest = maker(FileState), maker(Digest)
+_BEFORE_DIGESTS = attrgetter(*FIELDS[: FIELDS.index(ALGORITHMS[0])])
 _IN_ORDER = tuple(range(len(ALGORITHMS)))
 
 
@@ -104,12 +106,17 @@ def _optional(value: bytes | None) -> bytes:
 def pack(state: FileState) -> Packed:
     """Convert a state to a tuple."""
     prefix, xattrs = state.prefix, state.xattrs
-    special = {
-        **dict(zip(ALGORITHMS, _in_slots(state.digests), strict=True)),
-        "xattrs": None if xattrs is None else dump_xattrs(xattrs),
-        "prefix": None if prefix is None else (prefix.size, _in_slots(prefix.digests)),
-    }
-    values = (*(special[name] if name in special else getattr(state, name) for name in FIELDS),)
+    values = (
+        *_BEFORE_DIGESTS(state),
+        *_in_slots(state.digests),
+        state.link_target,
+        state.xattr_digest,
+        None if xattrs is None else dump_xattrs(xattrs) if xattrs else b"",
+        state.flags,
+        state.read_start_ns,
+        state.read_end_ns,
+        None if prefix is None else (prefix.size, _in_slots(prefix.digests)),
+    )
     return (*values, state_digest(values))
 
 
@@ -142,7 +149,7 @@ def unpack(packed: Packed) -> FileState:
 
 def _in_slots(digests: Sequence[Digest]) -> tuple[bytes | None, ...]:
     taken = {digest.algorithm: digest.value for digest in digests}
-    return tuple(map(taken.get, ALGORITHMS))
+    return tuple([taken.get(name) for name in ALGORITHMS])
 
 
 def digests_of(slots: Sequence[bytes | None]) -> tuple[Digest, ...]:

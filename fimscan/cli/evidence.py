@@ -25,6 +25,7 @@ from fimscan.evidence.key_chain import load_chain, parse_links
 from fimscan.evidence.signing import load_or_create_key
 from fimscan.evidence.timestamp import MOST_BYTES
 from fimscan.evidence.verify import Known, Opened, VerifyReport, opened_bundle, verify_bundle
+from fimscan.gc_pause import gc_paused
 from fimscan.model import SignerState
 from fimscan.pipeline import config_changes
 from fimscan.pipeline.audit.rules import rules_for
@@ -61,6 +62,7 @@ export.add_command(hash_log)
 @click.option("--seed", type=click.IntRange(0), metavar="S", help="Seed of the sample; let the assessor choose it.")
 @click.option("--copies", is_flag=True, help="Add the changes as ECS and OCSF, for a SIEM. They make it much larger.")
 @click.pass_obj
+@gc_paused()
 def pci_dss(  # noqa: PLR0913  # one argument for each option
     settings: Settings,
     *,

@@ -19,7 +19,7 @@ import re
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Protocol
@@ -30,6 +30,7 @@ BLOCK = 1 << 20
 MOST_MEMBERS = 1000  # fimscan writes about twenty
 _LARGEST = 1 << 38  # bytes of a container; a baseline of a million files has half a gigabyte
 _LARGEST_WITH_HOLES = 1 << 26  # fimscan writes no holes, a file system may make some of zeros
+_AT_ONCE = 64  # parts
 _IN_MEMORY = 1 << 20  # bytes; a larger staged member moves from memory to disk
 
 _MARK32, _MARK16 = 0xFFFFFFFF, 0xFFFF  # in a field: the value is in the ZIP64 field
@@ -80,6 +81,16 @@ class Staged:
         self._sha256 = hashlib.sha256()
         self.size = 0
         self.crc = 0
+
+    def write_all(self, parts: Iterable[bytes]) -> None:
+        """Append many small parts."""
+        some: list[bytes] = []
+        for part in parts:
+            some.append(part)
+            if len(some) >= _AT_ONCE:
+                self.write(b"".join(some))
+                some.clear()
+        self.write(b"".join(some))
 
     def write(self, data: bytes) -> None:
         """Append ``data``."""

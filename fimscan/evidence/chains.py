@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fimscan.evidence.archive import Staged
@@ -14,6 +14,8 @@ from fimscan.store.bound_rows import SUBJECTS, BoundRow
 from fimscan.store.journal import Cause, Entry
 from fimscan.store.ledger import LedgerLine, ledger_lines
 from fimscan.store.registry import Noted
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def write_ledger(out: Staged, scans: Iterable[Scan]) -> int:
@@ -54,11 +56,15 @@ def write_rows(out: Staged, rows: Iterable[BoundRow], period: tuple[int, int]) -
     header = {"from_ns": period[0], "to_ns": period[1], "subjects": subjects}
     out.write(json.dumps(header, separators=(",", ":")).encode() + b"\n")
     count = 0
-    for row in rows:
-        values = [_plain(value) for value in row.values]
-        line = json.dumps([str(int(row.subject)), row.number, values], separators=(",", ":"))
-        out.write(line.encode() + b"\n")
-        count += 1
+
+    def lines() -> Iterator[bytes]:
+        nonlocal count
+        for row in rows:
+            values = [_plain(value) for value in row.values]
+            yield _encode([str(int(row.subject)), row.number, values]).encode() + b"\n"
+            count += 1
+
+    out.write_all(lines())
     return count
 
 

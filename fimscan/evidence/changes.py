@@ -6,7 +6,7 @@ Both omit command lines and file content, which can hold passwords and card data
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from fimscan.evidence.archive import Staged
@@ -43,13 +43,18 @@ def write_changes(table: Staged, text: Staged, data: Iterable[FoundChange], host
     text.write(_ascii(evidence_changes_head(host, period))[:-1] + b',"changes":[')
     count = 0
     with Table(table, host, (*_CHANGE, *_ACTOR, *_JUDGED)) as rows:
-        for found in data:
-            for step in found.finding.steps or (found.finding,):
-                bare = _without_command_lines(step)
-                for cells in _rows(bare, found.set):
-                    rows.add(*cells)
-                text.write((b",\n" if count else b"\n") + _ascii(evidence_change_document(bare, found.set)))
-                count += 1
+
+        def documents() -> Iterator[bytes]:
+            nonlocal count
+            for found in data:
+                for step in found.finding.steps or (found.finding,):
+                    bare = _without_command_lines(step)
+                    for cells in _rows(bare, found.set):
+                        rows.add(*cells)
+                    yield (b",\n" if count else b"\n") + _ascii(evidence_change_document(bare, found.set))
+                    count += 1
+
+        text.write_all(documents())
     text.write(b"\n]}\n")
     return count
 
@@ -66,8 +71,11 @@ def _without_command_lines(finding: Finding) -> Finding:
     return _with_answer(finding, attribution=answer._replace(actors=actors, coverage=coverage))
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def _ascii(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    return _encode(value).encode("ascii")
 
 
 def _rows(finding: Finding, set_number: int | None) -> Iterable[tuple[Cell, ...]]:

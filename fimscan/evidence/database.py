@@ -78,7 +78,7 @@ def _checks(
         yield _check("chain", [nothing], "")
         return
     chosen = _chosen([*both.kept, *finished], both.checkpoint, scan, every_scan=every_scan)
-    yield from _chain(both, problems, _head(session))
+    yield from _chain(both, problems, journal.common_head(session, both.scans))
     if both.checkpoint is not None:
         yield Check.of("pruned", ok=True, detail="\n".join(pruned_lines(both.scans)))
     if head is not None:
@@ -88,10 +88,6 @@ def _checks(
         return
     yield from _rows(session, both, chosen)
     yield from _contents(session, both.scans[-1], database.file)
-
-
-def _head(session: Session) -> str | None:
-    return journal.common_head(session, scan_store.all_scans(session))
 
 
 def _chosen(

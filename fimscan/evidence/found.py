@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from fimscan.config import Config
 from fimscan.evidence.inputs import FoundChange
 from fimscan.fast_values import replacer
-from fimscan.grouping import Facts, group
+from fimscan.grouping import Facts, set_members
 from fimscan.model import ChangeKind, Diff, Finding, Scan, ScanStatus
 from fimscan.pipeline.history.change_sets import lineages_of
 from fimscan.pipeline.history.dispositions import Decisions
@@ -18,7 +19,7 @@ from fimscan.store import findings as finding_store
 from fimscan.store.database import Database
 from fimscan.store.session import Session
 
-_MOST = 10_000  # changes at once
+_MOST = 8_000  # changes at once
 _with_decision = replacer(Finding)
 
 
@@ -35,10 +36,11 @@ def found_changes(session: Session, database: Database, config: Config, scans: S
         diff = Diff(host=database.host, start=some[0], end=some[-1], findings=importance.on_all(found))
         diff, facts = _packaged(database, config, diff)
         sets: dict[int, int] = {}  # the number of a change -> that of the first change of its set
-        for item in group(diff.findings, facts).sets:  # their ranks are not needed, nor what ranks need
-            numbers = [row.finding.change.id for row in item.rows]
+        for members in set_members(diff.findings, facts):
+            numbers = [finding.change.id for finding in members]
             sets.update(dict.fromkeys(numbers, min(numbers)))
         decisions = Decisions(session, {finding.change.path for finding in diff.findings})
+        gc.collect(0)  # the caller may have paused it; SQLAlchemy leaves cycles
         for row in diff.findings:
             yield FoundChange(_with_decision(row, disposition=decisions.last_about(row)), sets.get(row.change.id))
 

@@ -109,8 +109,8 @@ Settings:       {_settings(data.reconfigurations)}
 
 All times are UTC. When this was written is not in it: the same records give the
 same bytes. A timestamp (SHA256SUMS.tsr) shows when it existed, if there is one.
-The numbers above are observations. Whether a requirement
-is met is the assessor's decision.
+The numbers above are observations. Whether a requirement is met is the
+assessor's decision.
 {_scan_problems(complete)}"""
 
 

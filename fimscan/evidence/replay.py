@@ -124,14 +124,15 @@ class Journal:
         """Apply the items of one entry."""
         within = self.header.get("from_ns", 0) <= about["made_ns"] < self.header.get("to_ns", 0)
         for subject, number, digest in items:
-            if within:
+            if within and (subject, number) not in self.rows:
                 self.touched.add((subject, number))
             if self.subjects[subject].get("noted"):
                 self.noted ^= {(subject, number, digest)}
             elif digest == GONE and about["cause"] == "prune":
                 self.newest.pop((subject, number), None)
             elif within or (subject, number) in self.rows:
-                self.newest[subject, number] = digest
+                known = self.rows.get((subject, number))
+                self.newest[subject, number] = known if known == digest else digest  # one text, not two
                 self.upgraded += about["cause"] == "upgrade"
         bounded(max(len(self.touched), len(self.noted)))
 
@@ -160,26 +161,27 @@ class Journal:
             if not known if is_noted else self.newest.get((subject, number)) != digest:
                 self.problems.append(f"{self.subjects[subject]['name']} {number} was altered, or was never recorded")
         present = self.newest.keys() | {(subject, number) for subject, number, _ in self.noted}
-        for subject, number in sorted(self.touched - self.rows.keys()):
+        for subject, number in sorted(self.touched):
             if (subject, number) in present:
                 self.problems.append(f"{self.subjects[subject]['name']} {number} is missing")
 
 
 def read_rows(
     lines: Iterable[str], subjects: dict[str, Any], problems: Problems
-) -> tuple[dict[tuple[str, int], str], dict[tuple[str, int], Any]]:
+) -> tuple[dict[tuple[str, int], str], dict[tuple[str, int], tuple[Any, ...]]]:
     """Return the digest of each row, and what tables have to agree with."""
     digests: dict[tuple[str, int], str] = {}
-    kept: dict[tuple[str, int], Any] = {}
+    kept: dict[tuple[str, int], tuple[Any, ...]] = {}
     shown = {subject: same for subject, _, same in TABLES.values()}
     for line in lines:
         subject, number, values = json.loads(line)
-        if (subject, number) in digests:
+        key = (subject, number)
+        if key in digests:
             problems.append(f"{subjects[subject]['name']} {number} is there twice")
-        digests[subject, number] = hashlib.sha256(b"".join(map(encoded, values))).hexdigest()
+        digests[key] = hashlib.sha256(b"".join(map(encoded, values))).hexdigest()
         if subject in shown:
             row = dict(zip(subjects[subject]["columns"], values, strict=False))
-            kept[subject, number] = {column: row.get(column) for column in shown[subject].values()}
+            kept[key] = tuple(row.get(column) for column in shown[subject].values())
         bounded(len(digests))
     return digests, kept
 
@@ -193,13 +195,11 @@ def check_table(name: str, lines: Iterable[str], journal: Journal, kept: dict[tu
         if row is None:
             journal.problems.append(f"{name}: {key} {cells[key]} is bound by no row")
             continue
-        for column, source in same.items():
-            value = row[source]
-            if column == "status" and value is None:
-                value = "approved"
+        for column, value in zip(same, row, strict=True):
+            text = "approved" if column == "status" and value is None else value or ""
             # Others are escaped, or begin with an apostrophe so that they are no formula.
-            is_plain = re.fullmatch(r"(\w[\w .:,/()#-]*)?", value or "", re.ASCII)
-            if is_plain and cells[column] != (value or ""):
+            is_plain = re.fullmatch(r"(\w[\w .:,/()#-]*)?", text, re.ASCII)
+            if is_plain and cells[column] != text:
                 journal.problems.append(f"{name}: {key} {cells[key]} has another {column} than was recorded")
 
 

@@ -8,7 +8,7 @@ from fimscan.grouping.facts import Facts, Provenance, process_key
 from fimscan.grouping.nature import Nature, nature_of
 from fimscan.grouping.places import PLACES, Place, place_of
 from fimscan.grouping.rank import REASON_OF_SIGN, Level, Rank, RankReason, rank_of
-from fimscan.grouping.sets import STRETCH_NS, ChangeSet, Grouping, RankedRow, SetKind, group, row_urgency
+from fimscan.grouping.sets import STRETCH_NS, ChangeSet, Grouping, RankedRow, SetKind, group, row_urgency, set_members
 
 __all__ = [
     "PLACES",
@@ -31,4 +31,5 @@ __all__ = [
     "process_key",
     "rank_of",
     "row_urgency",
+    "set_members",
 ]

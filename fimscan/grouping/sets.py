@@ -135,13 +135,8 @@ def group(findings: Sequence[Finding], facts: Facts | None = None) -> Grouping:
     trees = Trees((finding.attribution for finding in findings), facts.lineages)
     is_by_manager = ByPattern(lambda answer: is_by_package_manager(answer, facts))
     ranks = [rank_of(finding, facts, is_by_manager) for finding in findings]
-    members: dict[object, list[int]] = {}
-    node = ByPattern(lambda answer: _node(answer, trees))
-    for index, finding in enumerate(findings):
-        members.setdefault(_key(finding, node), []).append(index)
     times = [_time(finding) for finding in findings]
-    _join_triggers(members, findings, times, facts)
-    stretches = [part for indexes in members.values() for part in _stretches(indexes, times)]
+    stretches = _parts(findings, times, facts, trees)
     keys = [urgency(finding, found) for finding, found in zip(findings, ranks, strict=True)]
     for part in stretches:
         part.sort(key=keys.__getitem__)
@@ -162,6 +157,23 @@ def group(findings: Sequence[Finding], facts: Facts | None = None) -> Grouping:
         ordered = _backups_last([rows[index] for index in part])
         sets.append(_change_set(number, ordered, [times[index] for index in part], trees))
     return Grouping(rows=tuple(rows[index] for index in range(len(findings))), sets=_with_managers(sets, trees))
+
+
+def set_members(findings: Sequence[Finding], facts: Facts) -> list[list[Finding]]:
+    """The findings of each set of :func:`group`, in no order: for whoever needs neither ranks nor what sets are."""
+    trees = Trees((finding.attribution for finding in findings), facts.lineages)
+    parts = _parts(findings, [_time(finding) for finding in findings], facts, trees)
+    return [[findings[index] for index in part] for part in parts]
+
+
+def _parts(findings: Sequence[Finding], times: Sequence[int], facts: Facts, trees: Trees) -> list[list[int]]:
+    """The positions of the findings of each set."""
+    members: dict[object, list[int]] = {}
+    node = ByPattern(lambda answer: _node(answer, trees))
+    for index, finding in enumerate(findings):
+        members.setdefault(_key(finding, node), []).append(index)
+    _join_triggers(members, findings, times, facts)
+    return [part for indexes in members.values() for part in _stretches(indexes, times)]
 
 
 def _weight(part: list[int], ranks: Sequence[Rank], keys: Sequence[tuple[object, ...]]) -> tuple[object, ...]:

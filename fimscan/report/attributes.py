@@ -47,7 +47,9 @@ def flags_text(state: FileState) -> str | None:
 
 def named_text(state: FileState, field: str) -> str | None:
     """The value of one of :data:`NAMED`; ``None`` if there is none or it is unknown."""
-    texts = (xattr_text(xattr) for xattr in state.xattrs or () if xattr.field == field)
+    if not state.xattrs:
+        return None
+    texts = (xattr_text(xattr) for xattr in state.xattrs if xattr.field == field)
     return ",".join(texts) or None
 
 

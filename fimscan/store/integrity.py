@@ -82,7 +82,7 @@ def own_digests(session: Session) -> Iterator[str]:
     query = select(_version).where(_version.c.host_id == session.host_id).order_by(_version.c.id)
     for row in session.execute(query, execution_options=STREAMED):
         try:
-            holds = files.as_digested(files.version_of(row)) is not None
+            holds = files.holds(row) or files.as_digested(files.version_of(row)) is not None
         except UNREADABLE:
             holds = False
         if not holds:

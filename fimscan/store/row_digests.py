@@ -21,7 +21,7 @@ from itertools import chain, count, groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, select
+from sqlalchemy import ColumnElement, Select, select
 
 from fimscan.model import ScanStatus
 from fimscan.store import codec, schema
@@ -173,17 +173,24 @@ def of_numbered(session: Session, subject: Subject, *which: ColumnElement[bool])
     columns = rows.table.c
     names = (*rows.columns, *rows.later)
     query = select(*(columns[name] for name in names)).where(columns.host_id == session.host_id, *which)
-    many, shown = len(rows.columns), SHOWN.get(subject)
-    found = session.execute(query.order_by(columns.id), execution_options=STREAMED)
+    many, shown, number = len(rows.columns), SHOWN.get(subject), names.index("id")
+    query = query.order_by(columns.id)
+    found: Iterable[Sequence[Any]]
+    if which or any(isinstance(columns[name].type, schema.Unsigned64) for name in names):
+        found = session.execute(query, execution_options=STREAMED)
+    else:
+        found = chain.from_iterable(plain_rows(session, query, _AT_ONCE))  # a whole table: in half the time
     if shown is not None:
         yield from _with_shown(subject, shown, names, found)
         return
     for row in found:
         is_old = all(value is None for value in row[many:])
-        yield Item(subject, row.id, digest_of(row[:many] if is_old else row))
+        yield Item(subject, row[number], digest_of(row[:many] if is_old else row))
 
 
-def _with_shown(subject: Subject, shown: Subject, names: Sequence[str], found: Iterable[Row[Any]]) -> Iterator[Item]:
+def _with_shown(
+    subject: Subject, shown: Subject, names: Sequence[str], found: Iterable[Sequence[Any]]
+) -> Iterator[Item]:
     """Yield the item of each row, and that of what evidence shows of it; each value is encoded once."""
     assert isinstance(shown.rows, Shown) and isinstance(subject.rows, Numbered) and not subject.rows.later
     number = names.index(shown.rows.number)

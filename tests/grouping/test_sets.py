@@ -21,6 +21,7 @@ from fimscan.grouping import (
     SetKind,
     group,
     process_key,
+    set_members,
 )
 from fimscan.model import (
     Actor,
@@ -172,6 +173,14 @@ def test_the_root_is_the_command_that_sudo_ran(make: Make) -> None:
     (item,) = [item for item in grouping.sets if any(root.exe == b"/usr/bin/apt-get" for root in item.roots)]
     assert (item.kind, len(item.rows), item.via) == (SetKind.TREE, 30, (b"sudo",))
     assert [root.cmdline for root in item.roots] == [(b"apt-get", b"upgrade")]
+
+
+def test_members_are_those_of_the_sets(make: Make) -> None:
+    """Evidence needs no more than which changes belong together."""
+    findings, known_facts = machine(make, 30).findings, facts(make)
+    sets = {frozenset(row.finding.change.path for row in item.rows) for item in group(findings, known_facts).sets}
+    members = set_members(findings, known_facts)
+    assert {frozenset(finding.change.path for finding in some) for some in members} == sets and len(sets) == 3
 
 
 def test_a_program_that_is_only_called_sudo_is_no_wrapper(make: Make) -> None:

@@ -407,6 +407,7 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
         "unreadable": [],
         "opened_unmodified": [],
         "configuration": {"from": None, "to": None, "weaker": False, "changes": []},
+        "signing_key": None,
         "host_events": [],
         "controls": [],
     }
