@@ -176,6 +176,8 @@ def test_many_attributions_are_loaded_as_each_by_itself(others: list[Attribution
         *(_answer(shift, calls=2) for shift in (0, 100)),
         *(_answer(shift)._replace(reasoning=None) for shift in (0, 100)),
         *(_answer(shift)._replace(coverage=Coverage(False, (_gap(shift),))) for shift in (0, 100)),
+        *(_answer(0)._replace(coverage=Coverage(False, (_gap(shift), _gap(7)))) for shift in (0, 100, 200)),
+        *(_answer(0)._replace(coverage=Coverage(False, (_gap(7), _gap(shift)))) for shift in (0, 100, 200)),
         *(_answer(0)._replace(notes=(text,)) for text in ("one", 'and ,"reasoning":[1,')),
         lone,
         lone,
