@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -176,8 +177,7 @@ def test_many_attributions_are_loaded_as_each_by_itself(others: list[Attribution
         *(_answer(shift, calls=2) for shift in (0, 100)),
         *(_answer(shift)._replace(reasoning=None) for shift in (0, 100)),
         *(_answer(shift)._replace(coverage=Coverage(False, (_gap(shift),))) for shift in (0, 100)),
-        *(_answer(0)._replace(coverage=Coverage(False, (replace(_gap(0), start_ns=shift), _gap(7)))) for shift in (0, 100, 200)),
-        *(_answer(0)._replace(coverage=Coverage(False, (_gap(7), replace(_gap(0), end_ns=shift)))) for shift in (0, 100, 200)),
+        *(_answer(0)._replace(coverage=Coverage(False, gaps)) for gaps in _pairs_of_gaps()),
         *(_answer(0)._replace(notes=(text,)) for text in ("one", 'and ,"reasoning":[1,')),
         lone,
         lone,
@@ -214,6 +214,12 @@ def test_answers_by_one_process_have_one_pattern() -> None:
 def _gap(shift: int) -> Gap:
     actor = _CALL._replace(time_ns=shift, event=EventId(shift, 1, ""))
     return Gap(start_ns=1, end_ns=2, reason=GapReason.RULE_REMOVED, actor=actor)
+
+
+def _pairs_of_gaps() -> Iterator[tuple[Gap, Gap]]:
+    for shift in (0, 100, 200):
+        yield replace(_gap(0), start_ns=shift), _gap(7)
+        yield _gap(7), replace(_gap(0), end_ns=shift)
 
 
 doubts = st.builds(Doubt, why=st.sampled_from(Unseen), actor=st.none() | actors, rights=st.none())
