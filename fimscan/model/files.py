@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from functools import lru_cache
 from enum import StrEnum
 
 
@@ -186,6 +187,7 @@ class Unreadable:
     differs: tuple[str, ...] = ()
 
 
+@lru_cache(256)
 def device_text(dev: int) -> str:
     """A device number as audit prints it: major and minor in hexadecimal, ``fe:00``."""
     return f"{os.major(dev):02x}:{os.minor(dev):02x}"

@@ -150,6 +150,7 @@ def size_text(size: int) -> str:
     return f"{value / 1024:.1f} EiB"
 
 
+@lru_cache(256)
 def mode_octal(mode: int) -> str:
     """Permission bits as ``chmod`` takes them, four digits: ``0644``, ``4755``."""
     return f"{mode & 0o7777:04o}"

@@ -166,11 +166,15 @@ def _change(change: Change) -> dict[str, Any]:
     }
 
 
+_UNNAMED = dict.fromkeys(NAMED)
+
+
 def _state(state: FileState | None) -> dict[str, Any] | None:
     if state is None:
         return None
     digests: dict[str, str | None] = {"xxh3_128": None, "sha256": None}
-    digests |= {digest.algorithm: digest.value.hex() for digest in state.known_digests}
+    for digest in state.known_digests:
+        digests[digest.algorithm] = digest.value.hex()
     document = {
         "kind": state.kind.value,
         "size": state.size,
@@ -184,12 +188,12 @@ def _state(state: FileState | None) -> dict[str, Any] | None:
         "ctime": time_text(state.ctime_ns),
         **digests,
         "xattr_sha256": None if state.xattr_digest is None else state.xattr_digest.hex(),
-        **{field: optional_text(named_text(state, field)) for field in NAMED},
+        **({field: optional_text(named_text(state, field)) for field in NAMED} if state.xattrs else _UNNAMED),
         "xattrs": other_texts(state),
         "flags": flags_text(state),
         **text_fields("link_target", state.link_target),
     }
-    return document | {name.removesuffix("_ns"): None for name in state.unknown}
+    return document | {name.removesuffix("_ns"): None for name in state.unknown} if state.unknown else document
 
 
 def _attribution(attribution: Attribution) -> dict[str, Any]:
