@@ -104,22 +104,22 @@ def b64_or_none(value: bytes | None) -> str | None:
     return None
 
 
+@lru_cache(1 << 12)  # evidence has millions; windows and decisions have the same ones
 def time_text(ns: int) -> str:
     """RFC 3339 UTC with 3, 6 or 9 digits of a second: the fewest that lose nothing.
 
     RFC 3339 has the years 0001 to 9999. Some file systems have more: such a time is shown as the nearest valid one.
     """
     seconds, fraction = divmod(ns, 10**9)
-    if not fraction % 10**6 and _FIRST_SECOND <= seconds <= _LAST_SECOND:
-        return f"{_second_text(seconds)}.{fraction // 10**6:03d}Z"
     if seconds < _FIRST_SECOND:
         seconds, fraction = _FIRST_SECOND, 0
     elif seconds > _LAST_SECOND:
         seconds, fraction = _LAST_SECOND, 10**9 - 1
-    digits = f"{fraction:09d}"
-    while digits.endswith("000") and len(digits) > 3:
-        digits = digits[:-3]
-    return f"{_second_text(seconds)}.{digits}Z"
+    if fraction % 10**3:
+        return f"{_second_text(seconds)}.{fraction:09d}Z"
+    if fraction % 10**6:
+        return f"{_second_text(seconds)}.{fraction // 10**3:06d}Z"
+    return f"{_second_text(seconds)}.{fraction // 10**6:03d}Z"
 
 
 @lru_cache(1 << 12)
