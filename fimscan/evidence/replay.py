@@ -20,10 +20,17 @@ MOST = 2_000_000  # records that are compared: no memory is enough for what anyb
 TABLES = {
     "09-changes.csv": ("32", "change", {"type": "kind", "verdict": "verdict"}),
     "10-alerts.csv": ("28", "message", {"output": "output", "state": "state"}),
-    "11-dispositions.csv": ("8", "record", {"status": "status", "ticket": "ticket", "reviewer": "user"}),
+    "11-dispositions.csv": (
+        "8",
+        "record",
+        {"status": "status", "ticket": "ticket", "reviewer": "user", "decision": "act"},
+    ),
     "12-control-failures.csv": ("33", "failure", {"kind": "kind", "remedy": "remedy"}),
     "12-control-notes.csv": ("34", "note", {"remediation": "remediation", "ticket": "ticket", "noted_by": "user"}),
 }
+
+
+DECIDED = ("status", "ticket", "reviewer", "decision")  # what a change has of the decision about it
 
 
 class Problems(list[str]):
@@ -186,9 +193,26 @@ def read_rows(
     return digests, kept
 
 
+def decisions_in(kept: dict[tuple[str, int], Any]) -> dict[str, set[tuple[Any, ...]]]:
+    """The records of each decision, by its number: there is one for each path that it named."""
+    found: dict[str, set[tuple[Any, ...]]] = {}
+    for (subject, _), record in kept.items():
+        if subject == TABLES["11-dispositions.csv"][0]:
+            found.setdefault(str(record[-1]), set()).add(record)
+    return found
+
+
+def agrees(column: str, value: Any, cell: str) -> bool:
+    """Whether a cell has a recorded value; texts that had to be escaped are not compared."""
+    text = "approved" if column == "status" and value is None else "" if value is None else str(value)
+    # Others are escaped, or begin with an apostrophe so that they are no formula.
+    return not re.fullmatch(r"(\w[\w .:,/()#-]*)?", text, re.ASCII) or cell == text
+
+
 def check_table(name: str, lines: Iterable[str], journal: Journal, kept: dict[tuple[str, int], Any]) -> None:
-    """Compare a table with the rows that the journal binds; texts that had to be escaped are left out."""
+    """Compare a table with the rows that the journal binds, and changes also with the decisions about them."""
     subject, key, same = TABLES[name]
+    decided = decisions_in(kept) if name == "09-changes.csv" else None
     csv.field_size_limit(1 << 30)  # a message can be about many thousand changes, listed in one cell
     for cells in csv.DictReader(lines):
         row = kept.get((subject, int(cells[key])))
@@ -196,11 +220,12 @@ def check_table(name: str, lines: Iterable[str], journal: Journal, kept: dict[tu
             journal.problems.append(f"{name}: {key} {cells[key]} is bound by no row")
             continue
         for column, value in zip(same, row, strict=True):
-            text = "approved" if column == "status" and value is None else value or ""
-            # Others are escaped, or begin with an apostrophe so that they are no formula.
-            is_plain = re.fullmatch(r"(\w[\w .:,/()#-]*)?", text, re.ASCII)
-            if is_plain and cells[column] != text:
+            if not agrees(column, value, cells[column]):
                 journal.problems.append(f"{name}: {key} {cells[key]} has another {column} than was recorded")
+        if decided is not None and cells["decision"]:
+            records = decided.get(cells["decision"], ())
+            if not any(all(map(agrees, DECIDED, one, (cells[column] for column in DECIDED))) for one in records):
+                journal.problems.append(f"{name}: {key} {cells[key]} has another decision than was recorded")
 
 
 def replayed(read: Callable[[str], Iterable[str]]) -> tuple[list[str], dict[str, Any]]:

