@@ -48,7 +48,7 @@ def test_many_changes_are_one_screen(upgraded: Cli) -> None:
     assert names(upgraded) == ["open"]
     assert "    world-writable, " in written
     # The reason is shortened if the window crosses a minute.
-    assert re.search(r"^ 1     41  no process named \(coverage-.*, found by scan 2, .*; 1 above$", written, re.M)
+    assert re.search(r"^ 1     41  no process named.*, found by scan 2, .*; 1 above$", written, re.M)
     assert " diff --set 1 # open a set; --flat: every row" in " ".join(written.split())
     assert f"--config {upgraded.config} review  # decide, set by set" in written
     assert len(names(upgraded, "--flat")) == MANY + 1
