@@ -10,16 +10,15 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from tests.conftest import Cli
+from tests.pipeline.test_evidence_export import today
 
 CHROMIUM = shutil.which("chromium")
-TODAY = datetime.now(UTC).date().isoformat()
 TOOLS = {"PATH": os.environ["PATH"]}
 pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")]
 
@@ -34,7 +33,7 @@ def unpacked(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     seventeen = next(change for change in cli.diff()["changes"] if change["id"] == 17)
     cli("accept", seventeen["path"], "--ticket", "CHG-17", "--reason", "release 2", code=0)
     out = cli.root / "q.zip"
-    cli("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(out), code=0)
+    cli("export", "pci-dss", "--from", today(), "--to", today(), "--out", str(out), code=0)
     directory = tmp_path_factory.mktemp("assessor")
     with zipfile.ZipFile(out) as archive:
         archive.extractall(directory)

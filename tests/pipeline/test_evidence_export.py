@@ -20,7 +20,10 @@ import pytest
 from fimscan.cli import main
 from tests.conftest import Cli
 
-TODAY = datetime.now(UTC).date().isoformat()
+
+def today() -> str:
+    """The day of now: a run of the tests can go past midnight."""
+    return datetime.now(UTC).date().isoformat()
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def bundle(cli: Cli) -> Path:
     (cli.watched / "a").write_text("other")
     cli.scan(4)
     out = cli.root / "bundle.zip"
-    cli("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(out), code=0)
+    cli("export", "pci-dss", "--from", today(), "--to", today(), "--out", str(out), code=0)
     return out
 
 
@@ -74,7 +77,7 @@ def test_changed_settings_are_in_it(cli: Cli) -> None:
     cli.scan()
     cli.scan()
     out = cli.root / "bundle.zip"
-    cli("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(out), code=0)
+    cli("export", "pci-dss", "--from", today(), "--to", today(), "--out", str(out), code=0)
     with zipfile.ZipFile(out) as archive:
         rows = list(csv.DictReader(io.StringIO(archive.read("04-policy/changes.csv").decode())))
         scans = list(csv.DictReader(io.StringIO(archive.read("07-scans.csv").decode())))
@@ -93,7 +96,7 @@ def test_changed_settings_are_in_it(cli: Cli) -> None:
 def test_a_period_without_a_scan_is_an_error(cli: Cli) -> None:
     """Evidence of nothing would look like evidence; a mistyped date is an error, too."""
     cli.scan()
-    for start, end in (("2001-01-01", "2001-01-31"), ("yesterday", TODAY), (TODAY, "2001-01-01")):
+    for start, end in (("2001-01-01", "2001-01-31"), ("yesterday", today()), (today(), "2001-01-01")):
         done = cli("export", "pci-dss", "--from", start, "--to", end, "--out", str(cli.root / "x.zip"), code=15)
         assert len(done.stderr.splitlines()) == 1
     assert not (cli.root / "x.zip").exists()
@@ -105,7 +108,7 @@ def test_a_tampered_database_gives_no_clean_bundle(cli: Cli) -> None:
     with sqlite3.connect(cli.database) as connection:
         connection.execute("UPDATE file_version SET sha256 = zeroblob(32) WHERE kind = 'file'")
     out = cli.root / "bundle.zip"
-    cli("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(out), "--despite", code=25)
+    cli("export", "pci-dss", "--from", today(), "--to", today(), "--out", str(out), "--despite", code=25)
     assert "FAIL" in cli("verify", str(out), code=25).stdout
 
 
@@ -115,7 +118,7 @@ def test_what_was_altered_in_the_database_is_not_signed(cli: Cli, bundle: Path) 
     bundle.unlink()
     with sqlite3.connect(cli.database) as connection:
         connection.execute("UPDATE change SET attribution = replace(attribution, 'unattributed', 'confirmed')")
-    arguments = ("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(bundle))
+    arguments = ("export", "pci-dss", "--from", today(), "--to", today(), "--out", str(bundle))
     refused = cli(*arguments, code=25)
     assert "the database does not verify" in refused.stderr and not bundle.exists()
     despite = cli(*arguments, "--despite", code=25)
@@ -132,7 +135,7 @@ def test_reports_show_the_fingerprint_of_the_key(cli: Cli) -> None:
     key = cli.root / "key.pem"
     assert "Signing key" not in cli("status", code=0).stdout and cli.diff()["signing_key"] is None
     assert not key.exists()
-    cli("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(cli.root / "x.zip"), code=0)
+    cli("export", "pci-dss", "--from", today(), "--to", today(), "--out", str(cli.root / "x.zip"), code=0)
     fingerprint = cli("key", "show", code=0).stdout.split()[0]
     assert f"Signing key: {fingerprint}\n" in cli("status", code=0).stdout
     assert json.loads(cli("status", "--format", "json", code=0).stdout)["signing_key"] == fingerprint
@@ -176,7 +179,7 @@ def test_bundles_that_follow_each_other(cli: Cli) -> None:
     for number, text in enumerate(("one", "two", "three")):
         (cli.watched / "a").write_text(text)
         cli.scan(4)
-        begin = ("--since-bundle", names[number - 1]) if number else ("--from", TODAY)
+        begin = ("--since-bundle", names[number - 1]) if number else ("--from", today())
         cli("export", "pci-dss", *begin, "--to", "2100-01-01", "--out", names[number], code=0)
     found = [sorted(row["change"] for row in changes_of(name)) for name in names[:3]]
     assert found == [["1"], ["2"], ["3"]]
@@ -191,7 +194,7 @@ def test_bundles_that_follow_each_other(cli: Cli) -> None:
         "hours before its end: both show that time" in cli("verify", names[0], "--previous", names[1], code=25).stdout
     )
     period = ("--since-bundle", names[2], "--to", "2100-01-01", "--out", names[3])
-    assert "either --from or --since-bundle" in cli("export", "pci-dss", "--from", TODAY, *period, code=15).stderr
+    assert "either --from or --since-bundle" in cli("export", "pci-dss", "--from", today(), *period, code=15).stderr
     # Without what the bundle has seen last, this is not its database any more.
     with sqlite3.connect(cli.database) as connection:
         connection.execute("UPDATE scan SET entry = replace(entry, '0', '1') WHERE id = 4")
@@ -213,7 +216,7 @@ def test_a_host_that_records_nothing_any_more_has_a_gap(cli: Cli, monkeypatch: p
     out = cli.root / "x.zip"
     later = time.time_ns() + 9 * 86400 * 10**9
     monkeypatch.setattr(time, "time_ns", lambda: later)
-    period = ("--from", TODAY, "--to", "2100-01-01", "--out", str(out))
+    period = ("--from", today(), "--to", "2100-01-01", "--out", str(out))
     main.cli.main(args=["--config", str(cli.config), "export", "pci-dss", *period], standalone_mode=False)
     with zipfile.ZipFile(out) as archive:
         *_, last = csv.DictReader(io.StringIO(archive.read("08-continuity.csv").decode()))
@@ -257,7 +260,7 @@ def assessed(cli: Cli) -> Tables:
     (logs / "app.log").write_text("")
     cli.scan(4)
     out = cli.root / "q.zip"
-    cli("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(out), code=0)
+    cli("export", "pci-dss", "--from", today(), "--to", today(), "--out", str(out), code=0)
     with zipfile.ZipFile(out) as archive:
         names = [name for name in archive.namelist() if name.endswith(".csv")]
         return {name: list(csv.DictReader(io.StringIO(archive.read(name).decode()))) for name in names}
@@ -309,7 +312,7 @@ def check_logs(assessed: Tables) -> None:
     assert (log["grown_or_rotated"], log["breaches"], log["status"]) == ("1", "truncated:1", "breached")
     kept = {row["kind"]: row for row in assessed["15-retention.csv"]}
     assert (kept["findings"]["kept_for"], kept["findings"]["removed_before_utc"]) == ("400d", "")
-    assert kept["scans"]["oldest_utc"].startswith(TODAY[:4])
+    assert kept["scans"]["oldest_utc"].startswith(today()[:4])
 
 
 def test_without_a_fingerprint_nothing_is_simply_ok(cli: Cli, bundle: Path) -> None:
@@ -329,7 +332,7 @@ def test_without_a_fingerprint_nothing_is_simply_ok(cli: Cli, bundle: Path) -> N
 
 def test_a_sample_is_drawn_again_by_its_seed(cli: Cli, bundle: Path) -> None:
     """A seed that was not given is printed; a seed alone is a mistake."""
-    period = ("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(bundle))
+    period = ("export", "pci-dss", "--from", today(), "--to", today(), "--out", str(bundle))
     said = cli(*period, "--sample", "25", code=0).stdout
     seed = re.search(r"drawn with the seed (\d+)\.", said)
     assert seed is not None
