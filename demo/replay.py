@@ -67,7 +67,7 @@ def replay(source: Path, out: TextIO) -> Diff:
     pairs = compare.merge(before, after)
     window = Window(after_ns=start_ns, before_ns=seen_ns)
     found = (compare.change_of(pair.before, pair.after, window) for pair in pairs)
-    changes = compare.with_moves(change for change in found if change is not None)
+    changes = list(compare.with_moves([change for change in found if change is not None]))
     with (source / "audit.log").open("rb") as log:
         accesses = [access for batch in audit.read_stream(log, b"audit.log") for access in batch.accesses]
     known = attribution.KnownDirectories.of(

@@ -39,6 +39,12 @@ def replacer(cls: type[T]) -> Callable[..., T]:
     return _function(cls, f"value, /, *, {', '.join(f'{name}=same' for name in names)}", body, {"same": _SAME})
 
 
+def builder(cls: type[T]) -> Callable[..., T]:
+    """A function that makes a value of ``cls``, a class as for :func:`maker`, from all of its fields in their order."""
+    names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+    return _function(cls, ", ".join(names), [f"made.{name} = {name}" for name in names], {})
+
+
 def _function(cls: type[T], arguments: str, body: list[str], context: dict[str, Any]) -> Callable[..., T]:
     assert not hasattr(cls, "__post_init__"), "it would not be called"
     # A class with the same slots that is not frozen. A value of it becomes one of the frozen class when it is filled.

@@ -16,9 +16,9 @@ FLOORS = (
     ("model", "errors", "shipped", "__init__"),
     (
         *("timing", "paths", "passwords", "excludes", "decompression", "xattrs", "fast_values", "gc_pause", "contents"),
-        *("trust", "profiles", "signal_flag", "whole_file", "by_pattern"),
+        *("trust", "profiles", "signal_flag", "whole_file", "by_pattern", "compact"),
     ),
-    ("state_row", "linux", "config"),
+    ("state_row", "linux", "config", "spool"),
     ("scan", "audit", "compare", "packages"),
     ("attribution", "importers", "grouping"),
     ("report",),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import inf
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from fimscan.attribution.coverage import SLACK_NS
 from fimscan.attribution.index import BINDS, BIRTHS, MOVES, WRITES, AccessIndex, Identity, KnownDirectories, time_of
@@ -20,6 +20,13 @@ _CALL_NS = 1_000_000_000  # the longest time for which a call that makes or remo
 Ruled = tuple[FileAccess | Actor, Why]
 #: (the reason for leaving an access out, the test for it).
 Test = tuple[Why, Callable[[FileAccess], bool]]
+
+
+class KnownStates(Protocol):
+    """States of files by their identity, such as a dictionary."""
+
+    def get(self, identity: Identity, /) -> FileState | None:
+        """The state of a file, if it is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +49,7 @@ class Evidence:
     """
 
     index: AccessIndex
-    prior: Mapping[Identity, FileState]
+    prior: KnownStates
     names: Mapping[Identity, int] = field(default_factory=dict)
     witness: WitnessData = field(default_factory=WitnessData)
     doubtful: frozenset[EventId] = frozenset()
@@ -165,7 +172,7 @@ class Case:
         """
         identity = state.identity
         life = self.life_of(identity)
-        if life.reborn or identity not in self.evidence.prior:
+        if life.reborn or self.evidence.prior.get(identity) is None:
             return None  # it came from outside: the placer answers for that
         if self.index.directories_went_outside(state.path, self.window):
             return self.window.after_ns

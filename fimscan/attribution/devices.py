@@ -24,8 +24,8 @@ from fimscan.paths import as_prefix, is_within, parent
 class Translated(NamedTuple):
     """Accesses and changes with recorded device numbers, and the events of doubtful accesses."""
 
-    accesses: tuple[FileAccess, ...]
-    changes: tuple[Change, ...]
+    accesses: Sequence[FileAccess]
+    changes: Sequence[Change]
     doubtful: frozenset[EventId]
 
 
@@ -104,7 +104,7 @@ class DeviceNumbers:
 
 
 def translate_devices(
-    accesses: Iterable[FileAccess],
+    accesses: Sequence[FileAccess],
     changes: Sequence[Change],
     known: KnownDirectories,
     numbering: DeviceNumbers,
@@ -127,7 +127,7 @@ def translate_devices(
             file, and everything in the watched directories is monitored.
     """
     if numbering.is_plain:
-        return Translated(tuple(accesses), tuple(changes), frozenset())
+        return Translated(accesses, changes, frozenset())
     ordered = sorted(accesses, key=in_order)
     of_changes = [state for change in changes for state in change.sides]
     bindings = Bindings(changes, states)

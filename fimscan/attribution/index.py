@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from itertools import pairwise
+from operator import attrgetter, itemgetter
 
 from fimscan.attribution.coverage import SLACK_NS
+from fimscan.compact import HashedSet, Postings
 from fimscan.model import Action, Change, EventId, FileAccess, FileState, Name, Window
 from fimscan.paths import as_prefix, parent
 
@@ -93,35 +96,46 @@ in_order: Callable[[FileAccess], tuple[EventId, int]] = attrgetter("event", "ite
 time_of: Callable[[FileAccess], int] = attrgetter("event.time_ns")
 
 
-_Moves = dict[bytes, dict[Identity | None, list[FileAccess]]]
+#: By path of a directory and its identity: (time, position) of its renames, in order.
+_Moves = dict[bytes, dict[Identity | None, list[tuple[int, int]]]]
+_LOADED = 4096  # accesses
 
 
 class AccessIndex:
     """Accesses in order of time, by file identity and by the paths that they bound (named a file) or unbound.
 
+    Only positions are kept, some 100 bytes for each access. The accesses themselves are taken from ``accesses`` when
+    they are asked for. Until :meth:`forget`, the same access is the same object.
+
     Failed accesses changed nothing; only :meth:`failed` returns them.
 
     Args:
-        accesses: in any order.
+        accesses: in any order. A sequence that is in the order of events is not copied.
         known: the directories, to place names.
     """
 
     def __init__(self, accesses: Iterable[FileAccess], known: KnownDirectories) -> None:
         self.known = known
-        self._by_identity: dict[Identity, list[FileAccess]] = defaultdict(list)
-        self._turns: dict[Identity, list[FileAccess]] = defaultdict(list)
-        self._binds: dict[bytes, list[FileAccess]] = defaultdict(list)
-        self._unbinds: dict[bytes, list[FileAccess]] = defaultdict(list)
-        self._by_path: dict[bytes, list[FileAccess]] = defaultdict(list)
-        self._failed: dict[Identity | bytes, list[FileAccess]] = defaultdict(list)
+        self._accesses = _ordered(accesses)
+        self._loaded: dict[int, FileAccess] = {}
+        self._by_identity = Postings()
+        self._turns = Postings()
+        self._binds = Postings()
+        self._unbinds = Postings()
+        self._by_path = Postings()
+        self._failed = Postings()
         # Renames of directories, by the directory's old (left) or new (came) path, then by its identity.
         self._left: _Moves = defaultdict(lambda: defaultdict(list))
         self._came: _Moves = defaultdict(lambda: defaultdict(list))
         self._outings: dict[bytes, list[int]] = defaultdict(list)
-        ordered = sorted(accesses, key=in_order)
-        self._former = _former_places(ordered, known)
-        for access in ordered:
-            self._add(access)
+        self._former = _former_places(_of_directories(self._accesses), known)
+        for position, access in enumerate(self._accesses):
+            self._add(position, access)
+
+    def forget(self) -> None:
+        """Forget the accesses that were taken, if they are many. Call it between two answers."""
+        if len(self._loaded) > _LOADED:
+            self._loaded.clear()
 
     def places(self, access: FileAccess, name: Name) -> frozenset[bytes]:
         """The paths that a name in an access may mean; ``name`` is one of its names.
@@ -130,45 +144,53 @@ class AccessIndex:
         """
         return _places(access, name, self.known, self._former)
 
-    def _add(self, access: FileAccess) -> None:
+    def _add(self, position: int, access: FileAccess) -> None:
         dev, inode, path = access.dev, access.inode, access.name.path
         identity = None if dev is None or inode is None else (dev, inode)  # without a call, as most accesses end here
         if not access.success:
             if identity is not None:
-                self._failed[identity].append(access)
+                self._failed.add(identity, position)
             if path is not None:
-                self._failed[path].append(access)
+                self._failed.add(path, position)
             return
         if identity is not None:
-            self._by_identity[identity].append(access)
+            self._by_identity.add(identity, position)
         if path is not None:
-            self._by_path[path].append(access)
+            self._by_path.add(path, position)
         if access.action in _TURNS:
-            self._add_turn(access, identity)
+            self._add_turn(position, access, identity)
 
-    def _add_turn(self, access: FileAccess, identity: Identity | None) -> None:
+    def _add_turn(self, position: int, access: FileAccess, identity: Identity | None) -> None:
         if identity is not None:
-            self._turns[identity].append(access)
+            self._turns.add(identity, position)
         if access.replaced is not None:
-            self._by_identity[access.replaced].append(access)
+            self._by_identity.add(access.replaced, position)
         if access.action in BINDS:
-            for place in self.places(access, access.name) or self._directories_named(access, access.name):
-                self._binds[place].append(access)
+            for place in self._bound(access):
+                self._binds.add(place, position)
                 if access.action is Action.RENAME and access.is_directory:
-                    self._came[place][identity].append(access)
+                    self._came[place][identity].append((access.event.time_ns, position))
         if access.action in UNBINDS:
-            self._add_removal(access)
+            self._add_removal(position, access)
 
-    def _add_removal(self, access: FileAccess) -> None:
-        name = access.old if access.action is Action.RENAME else access.name
-        if name is None:
-            return
-        for place in self.places(access, name) or self._directories_named(access, name):
-            self._unbinds[place].append(access)
+    def _add_removal(self, position: int, access: FileAccess) -> None:
+        for place in self._unbound(access):
+            self._unbinds.add(place, position)
             if access.action is Action.RENAME and access.is_directory:
-                self._left[place][access.identity].append(access)
+                self._left[place][access.identity].append((access.event.time_ns, position))
                 if self.is_outing(access):
                     self._outings[place].append(access.event.time_ns)
+
+    def _bound(self, access: FileAccess) -> frozenset[bytes]:
+        """The paths that an access gave to its file."""
+        return self.places(access, access.name) or self._directories_named(access, access.name)
+
+    def _unbound(self, access: FileAccess) -> frozenset[bytes]:
+        """The paths that an access took from its file."""
+        name = access.old if access.action is Action.RENAME else access.name
+        if name is None:
+            return frozenset()
+        return self.places(access, name) or self._directories_named(access, name)
 
     def _directories_named(self, access: FileAccess, name: Name) -> frozenset[bytes]:
         """The paths of a directory in a rename whose record has only last components, from what the scans know."""
@@ -177,17 +199,30 @@ class AccessIndex:
         known = self.known.paths.get(access.identity, frozenset())
         return frozenset(path for path in known if path.rpartition(b"/")[2] == name.base)
 
+    def _at(self, position: int) -> FileAccess:
+        access = self._loaded.get(position)
+        if access is None:
+            access = self._loaded[position] = self._accesses[position]
+        return access
+
+    def _found(self, positions: Iterable[int], is_meant: Callable[[FileAccess], bool]) -> list[FileAccess]:
+        """The accesses at these positions, without those of other keys with the same hash."""
+        return [access for access in map(self._at, positions) if is_meant(access)]
+
     def of_file(self, identity: Identity) -> list[FileAccess]:
         """The accesses to one file, under any name."""
-        return self._by_identity.get(identity, [])
+        found = self._by_identity.of(identity)
+        return self._found(found, lambda access: identity in (access.identity, access.replaced)) if found else []
 
     def turns_of(self, identity: Identity) -> list[FileAccess]:
         """The accesses that gave a file a name or took one away; most files have none."""
-        return self._turns.get(identity, [])
+        found = self._turns.of(identity)
+        return self._found(found, lambda access: access.identity == identity) if found else []
 
     def of_path(self, path: bytes) -> list[FileAccess]:
         """The accesses whose record has this path, whichever file they were to."""
-        return self._by_path.get(path, [])
+        found = self._by_path.of(path)
+        return self._found(found, lambda access: access.name.path == path) if found else []
 
     @property
     def has_failed(self) -> bool:
@@ -196,7 +231,8 @@ class AccessIndex:
 
     def failed(self, key: Identity | bytes) -> list[FileAccess]:
         """The accesses to a file or a path that failed."""
-        return self._failed.get(key, [])
+        found = self._failed.of(key)
+        return self._found(found, lambda access: key in (access.identity, access.name.path)) if found else []
 
     def by_path_only(self, state: FileState) -> list[FileAccess]:
         """The accesses to the path of a file that do not match its device: leads, not proofs.
@@ -206,17 +242,19 @@ class AccessIndex:
         """
         return [
             access
-            for access in self._by_path.get(state.path, ())
+            for access in self.of_path(state.path)
             if access.inode is None or (access.inode == state.inode and access.dev != state.dev)
         ]
 
     def binds(self, path: bytes) -> list[FileAccess]:
         """The accesses that made ``path`` name a file: creations, renames and links to it."""
-        return self._binds.get(path, [])
+        found = self._binds.of(path)
+        return self._found(found, lambda access: path in self._bound(access)) if found else []
 
     def unbinds(self, path: bytes) -> list[FileAccess]:
         """The accesses that took the name away: unlinks of it and renames from it."""
-        return self._unbinds.get(path, [])
+        found = self._unbinds.of(path)
+        return self._found(found, lambda access: path in self._unbound(access)) if found else []
 
     def moved_from_unknown(self, identity: Identity, path: bytes) -> Iterator[FileAccess]:
         """Yield renames of this file from the last component of ``path``, in a directory that is not recorded."""
@@ -227,14 +265,14 @@ class AccessIndex:
 
     def directory_binds(self, path: bytes, window: Window) -> list[FileAccess]:
         """The last rename of each directory above ``path`` to its present place, in the window."""
-        return _last_moves(self._came, path, window)
+        return [self._at(position) for position in _last_moves(self._came, path, window)]
 
     def directory_unbinds(self, path: bytes, window: Window) -> list[FileAccess]:
         """The last rename of each directory above ``path`` away from its place, in the window.
 
         Earlier ones were undone: a directory can only be moved away again after it came back.
         """
-        return _last_moves(self._left, path, window)
+        return [self._at(position) for position in _last_moves(self._left, path, window)]
 
     def is_outing(self, move: FileAccess) -> bool:
         """Whether a rename has a side that no scan knows."""
@@ -245,7 +283,7 @@ class AccessIndex:
         for moves in (self._came, self._left):
             for directory in ancestors(path) if moves else ():
                 for those in moves.get(directory, {}).values():
-                    yield from those
+                    yield from (self._at(position) for _, position in those)
 
     def directories_went_outside(self, path: bytes, window: Window) -> bool:
         """Whether a directory above ``path`` was renamed to or from a place that no scan knows, in the window."""
@@ -258,6 +296,30 @@ class AccessIndex:
                 if first < len(times) and times[first] <= window.before_ns + SLACK_NS:
                     return True
         return False
+
+
+def _ordered(accesses: Iterable[FileAccess]) -> Sequence[FileAccess]:
+    """The accesses in the order of their events; the same sequence if it is in order."""
+    if isinstance(accesses, Sequence) and all(
+        in_order(earlier) <= in_order(later) for earlier, later in pairwise(accesses)
+    ):
+        return accesses
+    return sorted(accesses, key=in_order)
+
+
+def _of_directories(accesses: Sequence[FileAccess]) -> Sequence[FileAccess]:
+    """The accesses that made, removed or renamed directories, in order; none if not both of the first two are there."""
+    found = array("Q")
+    actions = set()
+    for position, access in enumerate(accesses):
+        action = access.action
+        if action not in _OF_DIRECTORIES or not access.success or access.identity is None:
+            continue
+        if action is not Action.RENAME or access.is_directory:
+            found.append(position)
+            actions.add(action)
+    is_usual = not {Action.RMDIR, Action.MKDIR} <= actions
+    return () if is_usual else [accesses[position] for position in found]
 
 
 #: By the number of a removed directory: (the creation of the directory that got the number, the path that was removed).
@@ -277,20 +339,12 @@ def _began_after(access: FileAccess, made: FileAccess) -> bool:
     return in_order(access) > in_order(made) and access.event.serial > made.event.serial
 
 
-def _former_places(accesses: Iterable[FileAccess], known: KnownDirectories) -> _Former:
+def _former_places(of_directories: Sequence[FileAccess], known: KnownDirectories) -> _Former:
     """Find the directories whose number was given to a new directory elsewhere after they were removed.
 
     The scans know such a number under both paths. A path counts as left only if no record shows that a directory came
-    back to it, or to a path above it.
+    back to it, or to a path above it. ``of_directories`` are the calls that made, removed or renamed directories.
     """
-    of_directories = [
-        access
-        for access in accesses
-        if access.action in _OF_DIRECTORIES and access.success and access.identity is not None
-        if access.action is not Action.RENAME or access.is_directory
-    ]
-    if not {Action.RMDIR, Action.MKDIR} <= {access.action for access in of_directories}:  # the usual case
-        return {}
     came_back: set[bytes] = set()
     while True:
         former: _Former = {}
@@ -319,14 +373,14 @@ def _former_places(accesses: Iterable[FileAccess], known: KnownDirectories) -> _
 _OF_DIRECTORIES = frozenset({Action.MKDIR, Action.RMDIR, Action.RENAME})
 
 
-def _last_moves(moves: _Moves, path: bytes, window: Window) -> list[FileAccess]:
+def _last_moves(moves: _Moves, path: bytes, window: Window) -> list[int]:
     found = []
     if moves:
         for directory in ancestors(path):
             for those in moves[directory].values() if directory in moves else ():
-                last = bisect_right(those, window.before_ns + SLACK_NS, key=time_of) - 1
-                if last >= 0 and time_of(those[last]) >= window.after_ns - SLACK_NS:
-                    found.append(those[last])
+                last = bisect_right(those, window.before_ns + SLACK_NS, key=itemgetter(0)) - 1
+                if last >= 0 and those[last][0] >= window.after_ns - SLACK_NS:
+                    found.append(those[last][1])
     return found
 
 
@@ -337,6 +391,8 @@ class Relevance:
     accesses, never too few. When accesses are asked about backwards in time, it also follows the earlier files of the
     changed paths, and the names from which they came (:mod:`fimscan.attribution.history`). ``audited`` gives each
     (device, inode) that audit may print for a recorded file. ``links`` are changed files under other names.
+
+    Only hashes are kept, some 20 bytes for each.
     """
 
     def __init__(
@@ -346,69 +402,83 @@ class Relevance:
         audited: Callable[[Identity], Iterable[Identity]] = lambda identity: (identity,),
         links: Iterable[FileState] = (),
     ) -> None:
-        self._identities: set[tuple[int | None, int | None]] = set()
-        self._paths: set[bytes] = set()
-        self._followed: set[bytes] = set()
+        self._identities = HashedSet()
+        self._followed = _Names(known, audited)
+        self._others = _Names(known, audited)  # directories above changed files, and other names of these
+        above: set[bytes] = set()
         for change in changes:
             for state in (change.before, change.after):
                 if state is not None:
-                    self._identities.update(audited(state.identity))
-                    self._paths.add(state.path)
-                    self._paths.update(ancestors(state.path))
-                    self._followed.add(state.path)
-        self._paths.update(state.path for state in links)
-        # The same paths as (identity of the parent, last component): names can be relative to a descriptor.
-        self._bases = _bases(self._paths, known, audited)
-        self._followed_bases = _bases(self._followed, known, audited)
+                    for identity in audited(state.identity):
+                        self._identities.add(identity)
+                    self._followed.add_path(state.path)
+                    above.add(parent(state.path))
+        for path in {place for directory in above for place in (directory, *ancestors(directory))} - {b"/"}:
+            self._others.add_path(path)
+        for state in links:
+            self._others.add_path(state.path)
 
     def by_identity(self, *identities: tuple[int | None, int | None]) -> bool:
         """Whether an access to one of these files may concern the changes."""
-        return not self._identities.isdisjoint(identities)
+        return any(identity in self._identities for identity in identities)
 
     def by_name(self, parent: tuple[int | None, int | None], name: bytes | None) -> bool:
         """Whether an access to this name may concern the changes; ``name`` is a sure path or the text of the record."""
-        return _is_among(self._paths, self._bases, parent, name)
+        return self._followed.has(parent, name) or self._others.has(parent, name)
 
     def is_followed(self, parent: tuple[int | None, int | None], name: bytes | None) -> bool:
         """Whether a name is that of a changed file or of a file that was moved to such a name."""
-        return _is_among(self._followed, self._followed_bases, parent, name)
+        return self._followed.has(parent, name)
 
     def follow_file(self, *identities: tuple[int | None, int | None]) -> None:
         """Also select earlier accesses to these files."""
-        self._identities.update(identity for identity in identities if None not in identity)
+        for identity in identities:
+            if None not in identity:
+                self._identities.add(identity)
 
     def follow_name(self, parent: tuple[int | None, int | None], name: bytes | None) -> None:
         """Also select earlier accesses to this name."""
-        if name is None:
-            return
-        self._paths.add(name)
-        self._followed.add(name)
-        if None not in parent:
-            base = name.rstrip(b"/").rpartition(b"/")[2]
-            self._bases[parent].add(base)
-            self._followed_bases[parent].add(base)
+        if name is not None:
+            self._followed.add_name(parent, name)
 
 
-_Bases = dict[tuple[int | None, int | None], set[bytes]]
+class _Names:
+    """A set of names: as paths, and as (identity of the directory, as audit may print it; last component).
 
+    Names can be relative to a descriptor.
+    """
 
-def _bases(
-    paths: Iterable[bytes], known: KnownDirectories, audited: Callable[[Identity], Iterable[Identity]]
-) -> _Bases:
-    """Split paths into (identity of the directory, as audit may print it) and last component."""
-    found: _Bases = defaultdict(set)
-    for path in paths:
+    def __init__(self, known: KnownDirectories, audited: Callable[[Identity], Iterable[Identity]]) -> None:
+        self._known = known
+        self._audited = audited
+        self._paths = HashedSet()
+        self._bases = HashedSet()
+        self._directories: set[tuple[int | None, int | None]] = set()  # those of the last components
+
+    def add_path(self, path: bytes) -> None:
+        """Add a path, which is in known directories or not."""
+        self._paths.add(path)
         directory, _, base = path.rpartition(b"/")
-        for identity in known.identities.get(directory or b"/", ()):
-            for number in audited(identity):
-                found[number].add(base)
-    return found
+        for identity in self._known.identities.get(directory or b"/", ()):
+            for number in self._audited(identity):
+                self._directories.add(number)
+                self._bases.add((number, base))
+
+    def add_name(self, directory: tuple[int | None, int | None], name: bytes) -> None:
+        """Add a name from a record."""
+        self._paths.add(name)
+        if None not in directory:
+            self._directories.add(directory)
+            self._bases.add((directory, _last_component(name)))
+
+    def has(self, directory: tuple[int | None, int | None], name: bytes | None) -> bool:
+        """Whether a name from a record is one of these."""
+        if name is None:
+            return False
+        return name in self._paths or (
+            directory in self._directories and (directory, _last_component(name)) in self._bases
+        )
 
 
-def _is_among(paths: set[bytes], bases: _Bases, parent: tuple[int | None, int | None], name: bytes | None) -> bool:
-    if name is None:
-        return False
-    if name in paths:
-        return True
-    known = bases.get(parent)
-    return known is not None and name.rstrip(b"/").rpartition(b"/")[2] in known
+def _last_component(name: bytes) -> bytes:
+    return name.rstrip(b"/").rpartition(b"/")[2]

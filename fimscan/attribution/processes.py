@@ -18,9 +18,11 @@ To split one process in two by mistake makes an answer ``contested``. To merge t
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter, itemgetter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from fimscan.model import Actor
@@ -29,9 +31,21 @@ _SLACK_NS = 50_000_000  # start times are in clock ticks, and the times of recor
 _INIT = 1
 _BEGINS = frozenset({"execve", "execveat"})
 _SINGLE: tuple[None] = (None,)
+
+
+class _Look(NamedTuple):
+    """What a record shows of its process. ``begins`` is set if the process started another program with this call."""
+
+    ppid: int | None
+    uid: int | None
+    session: int | None
+    auid: int | None
+    euid: int | None
+    begins: bool
+
+
 #: Two records that differ in none of these are of one process, unless it started another program.
-_LOOKS = itemgetter(*map(Actor._fields.index, ("ppid", "uid", "session", "auid")))
-_SYSCALL = attrgetter("syscall")
+_LOOKS = itemgetter(*map(_Look._fields.index, ("ppid", "uid", "session", "auid")))
 
 
 class Alive(NamedTuple):
@@ -51,19 +65,15 @@ class Lives:
     """
 
     def __init__(self, sightings: Iterable[Actor], alive: Mapping[int, Iterable[Alive]] | None = None) -> None:
-        by_pid: dict[int, list[Actor]] = {}
-        for actor in sightings:
-            same = by_pid.get(actor.pid)
-            if same is None:
-                by_pid[actor.pid] = [actor]
-            else:
-                same.append(actor)
-        self._lives = {pid: _lives(found, _merged((alive or {}).get(pid, ()))) for pid, found in by_pid.items()}
+        found = _Sightings(sightings)
+        alive = alive or {}
+        several = ((pid, _lives(looks, _merged(alive.get(pid, ())))) for pid, looks in found.by_pid())
+        self._lives = {pid: lives for pid, lives in several if tuple(lives[1]) != _SINGLE}
 
     @property
     def is_plain(self) -> bool:
         """Whether each pid had a single process, and none has a known start: then :meth:`since` is always ``None``."""
-        return all(tuple(tokens) == _SINGLE for _, tokens in self._lives.values())
+        return not self._lives
 
     def since(self, pid: int, moment: int) -> int | None:
         """A token that identifies the process with this pid at that moment: its start, else its first record's moment.
@@ -77,6 +87,28 @@ class Lives:
         return tokens[max(place, 0)] if tokens else None
 
 
+class _Sightings:
+    """Sightings of processes, 20 bytes each: a process may have very many. The looks of one are few."""
+
+    def __init__(self, sightings: Iterable[Actor]) -> None:
+        self._pids, self._moments, self._looks = array("Q"), array("Q"), array("L")
+        numbers: dict[_Look, int] = {}
+        for actor in sightings:
+            begins = actor.syscall in _BEGINS
+            look = _Look(actor.ppid, actor.uid, actor.session, actor.auid, actor.euid, begins)
+            self._pids.append(actor.pid)
+            self._moments.append(actor.moment)
+            self._looks.append(numbers.setdefault(look, len(numbers)))
+        self._distinct = list(numbers)
+
+    def by_pid(self) -> Iterator[tuple[int, list[tuple[int, _Look]]]]:
+        """Yield each pid with the moments of its sightings, in order, and what they show."""
+        order = sorted(range(len(self._pids)), key=self._moments.__getitem__)
+        order.sort(key=self._pids.__getitem__)  # both are stable: those of one moment stay as they came
+        for pid, places in groupby(order, key=self._pids.__getitem__):
+            yield pid, [(self._moments[place], self._distinct[self._looks[place]]) for place in places]
+
+
 def _merged(alive: Iterable[Alive]) -> list[Alive]:
     """Merge the entries of each process into one, oldest first."""
     found: list[Alive] = []
@@ -88,26 +120,29 @@ def _merged(alive: Iterable[Alive]) -> list[Alive]:
     return found
 
 
-def _lives(sightings: Sequence[Actor], alive: Sequence[Alive]) -> tuple[Sequence[int], Sequence[int | None]]:
+def _lives(
+    sightings: Sequence[tuple[int, _Look]], alive: Sequence[Alive]
+) -> tuple[Sequence[int], Sequence[int | None]]:
     """Return (the moments at which the pid had become another process, the tokens of these processes).
 
-    ``sightings`` are in any order. Of several at one moment, the first counts.
+    ``sightings`` are (moment, look), in order of the moments. Of several at one moment, the first counts.
     """
-    if not alive and len(set(map(_LOOKS, sightings))) == 1 and _BEGINS.isdisjoint(map(_SYSCALL, sightings)):
+    looks = {look for _, look in sightings}
+    if not alive and len(set(map(_LOOKS, looks))) == 1 and not any(look.begins for look in looks):
         return (), _SINGLE  # the usual case: one process, of unknown start
-    by_moment: dict[int, Actor] = {}
-    for actor in sightings:
-        by_moment.setdefault(actor.moment, actor)
     moments: list[int] = []
     tokens: list[int | None] = []
-    before: Actor | None = None
-    for now in [by_moment[moment] for moment in sorted(by_moment)]:
-        if before is not None and not alive and now.syscall not in _BEGINS and _LOOKS(before) == _LOOKS(now):
+    before: tuple[int, _Look] | None = None
+    for now in sightings:
+        moment, look = now
+        if before is not None and before[0] == moment:
+            continue
+        if before is not None and not alive and not look.begins and _LOOKS(before[1]) == _LOOKS(look):
             before = now  # nearly always
             continue
-        known = _alive_at(now.moment, alive)
+        known = _alive_at(moment, alive)
         if before is None or not _is_one(before, now, alive):
-            moments.append(now.moment)
+            moments.append(moment)
             tokens.append(None if known is None else known.start_ns)
         elif known is not None and tokens[-1] is None:
             tokens[-1] = known.start_ns
@@ -121,17 +156,17 @@ def _alive_at(moment: int, alive: Sequence[Alive]) -> Alive | None:
     return next((one for one in alive if one.start_ns - _SLACK_NS <= moment <= one.end_ns), None)
 
 
-def _is_one(before: Actor, now: Actor, alive: Sequence[Alive]) -> bool:
-    first, second = _alive_at(before.moment, alive), _alive_at(now.moment, alive)
+def _is_one(before: tuple[int, _Look], now: tuple[int, _Look], alive: Sequence[Alive]) -> bool:
+    first, second = _alive_at(before[0], alive), _alive_at(now[0], alive)
     if first is not None and first == second:
-        return now.syscall not in _BEGINS
-    if any(before.moment < one.start_ns - _SLACK_NS <= now.moment for one in alive):
+        return not now[1].begins
+    if any(before[0] < one.start_ns - _SLACK_NS <= now[0] for one in alive):
         return False
-    is_same_user = before.uid is None or now.uid is None or before.uid == now.uid
-    return is_same_user and now.syscall not in _BEGINS and can_be_one(before, now)
+    is_same_user = before[1].uid is None or now[1].uid is None or before[1].uid == now[1].uid
+    return is_same_user and not now[1].begins and can_be_one(before[1], now[1])
 
 
-def can_be_one(before: Actor, now: Actor) -> bool:
+def can_be_one(before: Actor | _Look, now: Actor | _Look) -> bool:
     """Whether two records of one pid can be of one process, by how a process's ids and parent can change.
 
     It may have started another program (exec). It may have another user id, if it was root or this was its effective
@@ -140,17 +175,17 @@ def can_be_one(before: Actor, now: Actor) -> bool:
     return _keeps_login(before, now) and _keeps_user(before, now) and _keeps_parent(before, now)
 
 
-def _keeps_login(before: Actor, now: Actor) -> bool:
+def _keeps_login(before: Actor | _Look, now: Actor | _Look) -> bool:
     return (before.auid, before.session) in ((now.auid, now.session), (None, None))
 
 
-def _keeps_user(before: Actor, now: Actor) -> bool:
+def _keeps_user(before: Actor | _Look, now: Actor | _Look) -> bool:
     if before.uid is None or now.uid is None or before.uid == now.uid:
         return True
     return 0 in (before.uid, before.euid) or now.uid == before.euid
 
 
-def _keeps_parent(before: Actor, now: Actor) -> bool:
+def _keeps_parent(before: Actor | _Look, now: Actor | _Look) -> bool:
     if before.ppid is None or now.ppid is None or before.ppid == now.ppid:
         return True
     return now.ppid == _INIT and (now.session is not None or 0 == before.uid == now.uid)

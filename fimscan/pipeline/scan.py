@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from fimscan import compare
 from fimscan.config import Config
 from fimscan.linux.clock import look_at_clock
 from fimscan.linux.filesystems import Devices
-from fimscan.model import Approval, Diff, Finding, InEffect, Scan, UnmodifiedOpen, Unreadable, UnreadableReason, Unseen
+from fimscan.model import (
+    Approval,
+    Change,
+    Diff,
+    Finding,
+    InEffect,
+    Scan,
+    UnmodifiedOpen,
+    Unreadable,
+    UnreadableReason,
+    Unseen,
+)
 from fimscan.pipeline.audit.attribution import Attributor
 from fimscan.pipeline.audit.reading import AuditReader, AuditSource
 from fimscan.pipeline.config_changes import reconfigurations
@@ -31,6 +42,7 @@ from fimscan.pipeline.result import ScanResult
 from fimscan.pipeline.settings import ScanPlan
 from fimscan.pipeline.texts import with_facts
 from fimscan.scan.scanner import Progress
+from fimscan.spool import Spool, in_pieces
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import audit as audit_store
 from fimscan.store import clock as clock_store
@@ -133,7 +145,8 @@ def _begin(database: Database, plan: ScanPlan, previous: Scan | None, trigger: s
     with database.read() as session:
         full = FullReading.load(session)
         readings = Readings(full=full, rechecks=scan_result_store.rechecks(session))
-    recorder = Recorder(scan_id, readings, plan.scope, scope_of(database, full.scan, plan), survey)
+        directory = session.directory
+    recorder = Recorder(scan_id, readings, plan.scope, scope_of(database, full.scan, plan), survey, directory)
     if os.geteuid() == 0:
         recorder.counts["protected_processes"] = found.refused
     return _Run(
@@ -210,7 +223,6 @@ def _finish(
         sealed = scan_entry.seal(
             session, recorder, counts, opened, recorder.digest, tuple(problems), outputs=run.plan.config.output
         )
-        recorder.changes.clear()  # they are loaded as they were stored; a user can make any number of changes
         if previous is None:
             approval = Approval(accepted_ns=time.time_ns(), user="fimscan", reason="first scan")
             acceptance_store.accept_scan(session, scan_id, approval)
@@ -259,12 +271,8 @@ def _attribute(
     """
     recorder, readings = run.recorder, run.readings
     attributor = Attributor(session, previous, run.scan_id, logs, readings)
-    held = scan_result_store.holders_at(session, run.scan_id).actors
-    found = compare.with_moves(recorder.changes)
-    read = identities_read_before(session, full.id, found)
-    changes = [
-        readings.with_holders(change, run.started_ns, held.get(change.state.identity, ()), read) for change in found
-    ]
+    changes = Spool(_with_holders(session, run, full), session.directory)
+    recorder.forget_changes()
     # A file that is read now for the first time in a while was vouched for until now.
     since_ns = full.started_ns if "vouched" in recorder.counts else readings.full.since_ns
     failed = frozenset(item.path for item in recorder.unreadable if item.reason is not UnreadableReason.MISSING)
@@ -272,3 +280,13 @@ def _attribute(
     findings = (Finding(change=c, attribution=a, scan=run.scan_id) for c, a in attributor.attribute(changes, since_ns))
     counts = scan_entry.add_findings(session, run.scan_id, with_in_effect(findings, running))
     return counts, attributor.opened_unmodified(recorder.clock, failed)
+
+
+def _with_holders(session: Session, run: _Run, full: Scan) -> Iterator[Change]:
+    """Yield the changes with the processes that could write to each file, in order of path."""
+    held = scan_result_store.holders_at(session, run.scan_id).actors
+    for some in in_pieces(compare.with_moves(run.recorder.changes)):
+        read = identities_read_before(session, full.id, some)
+        for change in some:
+            later = held.get(change.state.identity, ())
+            yield run.readings.with_holders(change, run.started_ns, later, read)

@@ -32,18 +32,16 @@ _make_finding, _make_change, _make_window = maker(Finding), maker(Change), maker
 
 
 def add_changes(session: Session, scan_id: int, findings: Sequence[Finding]) -> None:
-    """Store changes of a scan with their answers, and who ran them. Both sides must be stored versions."""
-    for begin in range(0, len(findings), _MANY):
-        some = findings[begin : begin + _MANY]
-        ids = _version_ids(session, scan_id, {state.path for f in some for state in f.change.sides})
-        session.execute(schema.change.insert(), [_row(session, scan_id, finding, ids) for finding in some])
-        running = [
-            {"scan_id": scan_id, "path": finding.change.path, "detail": codec.dump_in_effect(finding.in_effect)}
-            for finding in some
-            if finding.in_effect is not None
-        ]
-        if running:
-            session.execute(schema.in_effect.insert(), running)
+    """Store some changes of a scan with their answers, and who ran them. Both sides must be stored versions."""
+    ids = _version_ids(session, scan_id, {state.path for f in findings for state in f.change.sides})
+    session.execute(schema.change.insert(), [_row(session, scan_id, finding, ids) for finding in findings])
+    running = [
+        {"scan_id": scan_id, "path": finding.change.path, "detail": codec.dump_in_effect(finding.in_effect)}
+        for finding in findings
+        if finding.in_effect is not None
+    ]
+    if running:
+        session.execute(schema.in_effect.insert(), running)
 
 
 def _row(session: Session, scan_id: int, finding: Finding, ids: Mapping[tuple[bytes, bool], int]) -> dict[str, object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from sqlalchemy import Connection
 
 
@@ -20,3 +22,10 @@ class Session:
         self.execute, self.scalar, self.scalars = connection.execute, connection.scalar, connection.scalars
         #: Journal items to write when the transaction ends (:func:`fimscan.store.journal.note`).
         self.noted: set[bytes] = set()
+
+    @property
+    def directory(self) -> str | None:
+        """Where temporary files of any size belong: beside the SQLite file. ``None`` if there is no such file."""
+        url = self.connection.engine.url
+        is_file = url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:"
+        return os.path.dirname(os.path.realpath(str(url.database))) if is_file else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from fimscan.attribution import DeviceNumbers, KnownDirectories, translate_devices
@@ -33,7 +35,7 @@ def move(at: float, old: bytes, new: bytes, inode: int, *, directory: bool = Fal
     return act(Action.RENAME, at, new, inode, old)._replace(mode=0o040755 if directory else 0o100644)
 
 
-def translated(accesses: list[FileAccess], *changes: Change) -> tuple[FileAccess, ...]:
+def translated(accesses: list[FileAccess], *changes: Change) -> Sequence[FileAccess]:
     return translate_devices(accesses, changes, KNOWN, DeviceNumbers([LOOK, LOOK])).accesses
 
 

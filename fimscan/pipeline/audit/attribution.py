@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
+from dataclasses import replace
 from itertools import chain
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from fimscan import attribution
+from fimscan.compact import Identities
 from fimscan.config import Config
 from fimscan.gc_pause import gc_paused
 from fimscan.linux.users import user_name
 from fimscan.model import (
+    Actor,
     Attribution,
     Change,
     EventId,
+    FileAccess,
     FileKind,
     FileState,
     RetentionKind,
@@ -26,8 +30,10 @@ from fimscan.model import (
 )
 from fimscan.paths import parent
 from fimscan.pipeline.audit.core_pattern import core_pattern
-from fimscan.pipeline.audit.processes import Processes
+from fimscan.pipeline.audit.prior import PriorStates
+from fimscan.pipeline.audit.processes import Processes, access_of_life, change_of_lives, sightings
 from fimscan.pipeline.record.last_read import Readings, is_at_or_below
+from fimscan.spool import Mapped, Spool, in_pieces
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
 from fimscan.store import devices as device_store
@@ -40,11 +46,34 @@ from fimscan.store.session import Session
 # Audit timestamps and read times come from coarse clocks; they may differ by this much.
 _SLACK_NS = 2 * attribution.SLACK_NS
 _NO_DIRECTORIES = attribution.KnownDirectories.of(())
-# Actions that bind a path to a file, or unbind it.
+Identity: TypeAlias = tuple[int, int]
 #: A name as (identity of its directory, last component).
 _NameKey: TypeAlias = tuple[tuple[int | None, int | None], bytes]
-_AT_ONCE = 2000  # answers
+# Actions that bind a path to a file, or unbind it.
 _BINDINGS = frozenset({*attribution.BINDS, *attribution.UNBINDS})
+
+
+class _Seen(NamedTuple):
+    """What is needed of all changes at once.
+
+    Attributes:
+        begins: the first and the last begin of a window; empty without changes.
+        ends: the first and the last end of a window.
+        first_ns: the first time that matters for any change.
+        held: the processes that had changed files open.
+        files: the files that are at changed paths now.
+    """
+
+    begins: list[int]
+    ends: list[int]
+    first_ns: int | None
+    held: list[Actor]
+    files: Identities
+
+
+def _outer(span: list[int], time_ns: int) -> list[int]:
+    """The earliest and the latest of these times."""
+    return [min([*span, time_ns]), max([*span, time_ns])]
 
 
 class Attributor:
@@ -80,76 +109,124 @@ class Attributor:
         # Blocks of records that were read after a window had begun, although they have events from before it.
         self._late: dict[int, access_store.LateBlock] = {}
         self._ended_by: dict[EventId, int] = {}
-        self._changed: set[tuple[int, int]] = set()
-        self._written: set[tuple[int, int]] = set()
+        self._changed = Identities()
+        self._written = Identities()
         looks = [device_store.devices_at(session, number) for number in (previous.id, scan_id)]
         self._numbering = attribution.DeviceNumbers(looks)
         self._processes = Processes(session)
 
     def attribute(self, changes: Sequence[Change], since_ns: int | None = None) -> Iterator[tuple[Change, Attribution]]:
-        """Yield each change with its answer. Answers are made while they are taken: they need much memory.
+        """Yield each change with its answer. Both are made while they are taken: they need much memory.
 
-        Reads all accesses since ``since_ns``, so that :meth:`opened_unmodified` knows them.
+        Reads all accesses since ``since_ns``, so that :meth:`opened_unmodified` knows them. It goes through the changes
+        several times.
         """
         with gc_paused():
             yield from self._attribute(changes, since_ns)
 
     def _attribute(self, changes: Sequence[Change], since_ns: int | None) -> Iterator[tuple[Change, Attribution]]:
         session = self._session
-        self._unchanged_in = self._known_to_be_unmodified(changes)
-        starts = [c.holders.as_of_ns for c in changes if c.holders is not None]
-        starts += [window.after_ns for found in self._unchanged_in.values() for _, window in found]
-        starts += [c.window.after_ns for c in changes]
-        start = min([self._previous.started_ns if since_ns is None else since_ns, *starts])
-        end = max([time.time_ns(), *(c.window.before_ns for c in changes)])
+        seen = self._look_through(changes)
+        start = self._previous.started_ns if since_ns is None else since_ns
+        if seen.first_ns is not None:
+            start = min(start, seen.first_ns)
+        end = max([time.time_ns(), *seen.ends])
         known = self._known
         if known is None:
             # Without a change they are not needed; on a large host, reading them takes a second.
             known = directories_of(session, self._previous.id, self._scan_id) if changes else _NO_DIRECTORIES
         self._span = (start - _SLACK_NS, end)
-        if begins := [c.window.after_ns for c in changes]:
-            self._late = access_store.late_blocks(session, min(begins), max(begins))
+        if seen.begins:
+            self._late = access_store.late_blocks(session, *seen.begins)
         coverage = self._coverage(start, end)
         links = self._other_links(changes)
         relevant = self._relevant(attribution.Relevance(changes, known, self._numbering.audited, links))
-        found = access_store.load(session, relevant, user_name=user_name)
-        accesses, changes = self._processes.distinguish_lives(found, changes, self._span)
+        loaded = Spool(access_store.load(session, relevant, user_name=user_name), session.directory)
+        lives = self._processes.distinguish_lives(loaded, seen.held, self._span)
+        # They were loaded backwards in time.
+        accesses: Sequence[FileAccess] = Mapped(lambda one: access_of_life(one, lives), loaded, backwards=True)
+        changes = Mapped(lambda change: change_of_lives(change, lives), changes)
+        if not self._numbering.is_plain:
+            changes = list(changes)  # files are told apart by all that is known of them
         others, is_whole = self._files_with_same_inode(changes)
         others += links
         translated = attribution.translate_devices(
             accesses, changes, known, self._numbering, keys=coverage.keys, states=others, is_whole=is_whole
         )
-        prior, names = self._prior(changes), self._names(changes)
-        for change, same in zip(changes, translated.changes, strict=True):
-            # An overlay copied the file up: it has another identity now.
-            if change is not same and change.before is not None and same.before is not None:
-                names[same.before.identity] = names.get(change.before.identity, 1)
-                prior.setdefault(same.before.identity, same.before)
+        names, copied = self._copied_up(changes, translated.changes)
+        prior = PriorStates(session, self._previous.id, seen.files, copied)
         evidence = attribution.Evidence(
             index=attribution.AccessIndex(translated.accesses, known),
             prior=prior,
-            names=names,
             doubtful=translated.doubtful,
             ended_by=self._ended_by,
             is_timed=self._numbering.is_timed,
-            witness=self._witness_data(changes, end),
-            directories=self._directories_of(changes) if coverage.depends_on_permissions else {},
         )
-        self._changed = {
-            state.identity for c in changes if not attribution.content_kept(c) for state in (c.before, c.after) if state
-        }
-        for begin in range(0, len(changes), _AT_ONCE):
-            piece = slice(begin, begin + _AT_ONCE)
-            answers = [attribution.attribute(change, evidence, coverage) for change in translated.changes[piece]]
-            yield from self._completed(list(zip(changes[piece], answers, strict=True)), start, end)
+        begin_ns = min(seen.begins, default=end)
+        for piece in in_pieces(zip(changes, translated.changes, strict=True)):
+            mine = [change for change, _ in piece]
+            prior.load(mine)
+            of_piece = replace(
+                evidence,
+                names=self._names(mine) if names is None else names,
+                witness=self._witness_data(mine, begin_ns, end),
+                directories=self._directories_of(mine) if coverage.depends_on_permissions else {},
+            )
+            answers = []
+            for change, same in piece:
+                answers.append((change, attribution.attribute(same, of_piece, coverage)))
+                evidence.index.forget()
+            yield from self._completed(answers, start, end)
 
-    def _witness_data(self, changes: Sequence[Change], end_ns: int) -> WitnessData:
-        """Load fanotify's events of the changed files."""
+    def _look_through(self, changes: Iterable[Change]) -> _Seen:
+        """Find what is needed of all changes at once; note which files changed, and when they were still unchanged."""
+        held: list[Actor] = []
+        found = Identities()
+        times: list[int] = []
+        begins: list[int] = []
+        ends: list[int] = []
+        for change in changes:
+            window, holders = change.window, change.holders
+            begins = _outer(begins, window.after_ns)
+            ends = _outer(ends, window.before_ns)
+            if holders is not None:
+                times = _outer(times, holders.as_of_ns)
+                held += sightings(holders)
+            if (unchanged := self._known_to_be_unmodified(change)) is not None:
+                times = _outer(times, unchanged[1].after_ns)
+                self._unchanged_in.setdefault(unchanged[0].identity, []).append(unchanged)
+            if change.after is not None:
+                found.add(change.after.identity)
+            if not attribution.content_kept(change):
+                for state in change.sides:
+                    self._changed.add(state.identity)
+        return _Seen(begins=begins, first_ns=min([*begins, *times], default=None), ends=ends, held=held, files=found)
+
+    def _copied_up(
+        self, changes: Sequence[Change], translated: Sequence[Change]
+    ) -> tuple[dict[Identity, int] | None, dict[Identity, FileState]]:
+        """Find files that an overlay copied up, which have another identity now.
+
+        Returns the number of names of each file with hard links, and the states of the copied files by their new
+        identity; ``None`` for the names where no file can be copied.
+        """
+        copied: dict[Identity, FileState] = {}
+        if translated is changes:
+            return None, copied
+        names = self._names(changes)
+        for change, same in zip(changes, translated, strict=True):
+            if change is not same and change.before is not None and same.before is not None:
+                names[same.before.identity] = names.get(change.before.identity, 1)
+                copied.setdefault(same.before.identity, same.before)
+        return names, copied
+
+    def _witness_data(self, changes: Sequence[Change], begin_ns: int, end_ns: int) -> WitnessData:
+        """Load fanotify's events of some changed files; ``begin_ns`` is the begin of the first window of all."""
         if not self._numbering.is_plain:
             return WitnessData()  # fanotify reports the superblock's device number; here some recorded numbers differ
-        start_ns = min((change.window.after_ns for change in changes), default=end_ns) - _SLACK_NS
         wanted = {state.identity for change in changes for state in change.sides if state.kind is FileKind.FILE}
-        return witness_store.load(self._session, wanted, start_ns, end_ns, left_ns=_records_since(self._session))
+        left_ns = _records_since(self._session)
+        return witness_store.load(self._session, wanted, begin_ns - _SLACK_NS, end_ns, left_ns=left_ns)
 
     def _completed(
         self, answers: Sequence[tuple[Change, Attribution]], start: int, end: int
@@ -175,6 +252,8 @@ class Attributor:
 
     def _files_with_same_inode(self, changes: Sequence[Change]) -> tuple[list[FileState], bool]:
         """Load files of other subvolumes with a changed file's inode number: (their states, whether all are known)."""
+        if self._numbering.is_plain:
+            return [], False
         wanted = self._numbering.identities_in_other_subvolumes(state for change in changes for state in change.sides)
         if not wanted:
             return [], False
@@ -227,8 +306,8 @@ class Attributor:
         states = dict(self._unchanged_in)
         if clock is not None:
             assert self._readings is not None, "a complete scan passes the readings"
-            written = {recorded for identity in self._written for recorded in self._numbering.recorded(identity)}
-            identities = written - self._changed
+            written = (recorded for identity in self._written for recorded in self._numbering.recorded(identity))
+            identities = {identity for identity in written if identity not in self._changed}
             for state in files.by_identity(self._session, identities, self._scan_id):
                 if is_at_or_below(state.path, unread):
                     continue
@@ -244,7 +323,7 @@ class Attributor:
             audited for identity in states for audited in self._numbering.audited(identity)
         }
         monitored = (r for r in self._references() if r.action in attribution.WRITES and r.identity in wanted)
-        found = access_store.load(self._session, monitored, user_name=user_name)
+        found = list(access_store.load(self._session, monitored, user_name=user_name))
         known = self._known or _NO_DIRECTORIES
         if not self._numbering.is_plain:
             known = directories_of(self._session, self._previous.id, self._scan_id)
@@ -253,17 +332,12 @@ class Attributor:
         sure = (access for access in translated.accesses if access.event not in translated.doubtful)
         return tuple(map(self._processes.completed_open, attribution.opened_unmodified(sure, states)))
 
-    def _known_to_be_unmodified(
-        self, changes: Sequence[Change]
-    ) -> dict[tuple[int, int], list[tuple[FileState, Window]]]:
-        """Find, by file, the times before a change in which the old content is known to have stayed the same."""
-        found: dict[tuple[int, int], list[tuple[FileState, Window]]] = {}
-        for change in changes:
-            stretch = self._readings.known_unchanged(change) if self._readings is not None else None
-            if stretch is not None and change.before is not None:
-                window = Window(after_ns=stretch[0], before_ns=stretch[1])
-                found.setdefault(change.before.identity, []).append((change.before, window))
-        return found
+    def _known_to_be_unmodified(self, change: Change) -> tuple[FileState, Window] | None:
+        """Find the time before a change in which the old content is known to have stayed the same."""
+        stretch = self._readings.known_unchanged(change) if self._readings is not None else None
+        if stretch is None or change.before is None:
+            return None
+        return change.before, Window(after_ns=stretch[0], before_ns=stretch[1])
 
     def _references(self, *, backwards: bool = False) -> Iterator[access_store.Reference]:
         return access_store.references(self._session, *self._span, backwards=backwards)
@@ -331,12 +405,6 @@ class Attributor:
             here = Counter(state.identity for state in files.by_identity(self._session, linked, scan_id))
             counts = {identity: max(here[identity], counts.get(identity, 0)) for identity in linked}
         return counts
-
-    def _prior(self, changes: Sequence[Change]) -> dict[tuple[int, int], FileState]:
-        """Load the state of each changed file at the previous scan, under any name."""
-        wanted = {change.after.identity for change in changes if change.after is not None}
-        states = files.by_identity(self._session, wanted, self._previous.id)
-        return {state.identity: state for state in states}
 
 
 def _base(name: bytes) -> bytes:

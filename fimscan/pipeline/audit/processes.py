@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from operator import attrgetter
 
 from fimscan import attribution, audit
@@ -36,6 +37,7 @@ _SLACK_NS = START_SLACK_NS
 _NO_LOGIN = LoginOrigin(LoginSource.UNSEEN)
 _UNSEEN = ProcessView()
 _LOGIN = Actor._fields.index("login")
+_MOST_PREPARED = 10_000  # pids
 
 
 class Processes:
@@ -44,7 +46,7 @@ class Processes:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._logins: dict[int, list[Login]] = {}
-        self._looks: dict[int, list[fact_store.Look]] = {}
+        self._looks: dict[int, Sequence[fact_store.Look]] = {}
         self._began: dict[int, list[Actor]] = {}
         self._prepared: set[tuple[int, tuple[int, int]]] = set()
         self._boots: list[int] | None = None
@@ -53,36 +55,36 @@ class Processes:
     # Distinguish processes that had the same pid
 
     def distinguish_lives(
-        self, accesses: Iterable[FileAccess], changes: Iterable[Change], span: tuple[int, int]
-    ) -> tuple[list[FileAccess], list[Change]]:
-        """Set ``since_ns`` on all actors: it distinguishes processes that had the same pid one after the other."""
-        accesses, changes = list(accesses), list(changes)
-        held = [actor for change in changes if change.holders is not None for actor in _sightings(change.holders)]
+        self, accesses: Sequence[FileAccess], held: Sequence[Actor], span: tuple[int, int]
+    ) -> attribution.Lives:
+        """Find which processes had the same pid one after the other. ``held`` are those of :func:`sightings`."""
         pids = {actor.pid for actor in held} | _pids_of_several_events(accesses)
         if not pids:
-            return accesses, changes
+            return attribution.Lives(())
         self._load_looks(pids)
-        alive: dict[int, list[attribution.Alive]] = {
-            pid: [attribution.Alive(look.start_ns, look.time_ns) for look in self._looks[pid]] for pid in pids
-        }
+        alive: dict[int, list[attribution.Alive]] = {}
+        for pid in pids:
+            if looks := self._looks[pid]:
+                alive[pid] = [attribution.Alive(look.start_ns, look.time_ns) for look in looks]
         for actor in held:
             if actor.since_ns is not None:
-                alive[actor.pid].append(attribution.Alive(actor.since_ns, actor.moment))
+                alive.setdefault(actor.pid, []).append(attribution.Alive(actor.since_ns, actor.moment))
         known = process_store.actors_between(self._session, pids, span)
-        concerned = [access.actor for access in accesses if access.actor.pid in pids]
-        lives = attribution.Lives([*known, *concerned, *held], alive)
-        if lives.is_plain:
-            return accesses, changes
-        return (
-            [_access_of_life(access, lives) for access in accesses],
-            [_change_of_lives(change, lives) for change in changes],
-        )
+        concerned = (access.actor for access in accesses if access.actor.pid in pids)
+        return attribution.Lives(chain(known, concerned, held), alive)
 
     # ----------------------------------------------------------------------------------------------------------------
     # Logins, programs, containers
 
     def prepare(self, pids: Iterable[int], span: tuple[int, int]) -> None:
-        """Load what is known of the programs of these pids over a time, with few queries; of each pid once."""
+        """Load what is known of the programs of these pids over a time, with few queries; of each pid once.
+
+        What was loaded for earlier ones is forgotten when it is much.
+        """
+        if len(self._prepared) > _MOST_PREPARED:
+            self._prepared.clear()
+            self._looks.clear()
+            self._began.clear()
         wanted = {pid for pid in pids if (pid, span) not in self._prepared}
         self._prepared.update((pid, span) for pid in wanted)
         self._load_looks(wanted)
@@ -118,7 +120,7 @@ class Processes:
 
     def completed_change(self, change: Change) -> Change:
         """Complete the processes that had the file open for writing."""
-        if change.holders is None or not _sightings(change.holders):
+        if change.holders is None or not sightings(change.holders):
             return change
         holders = replace(
             change.holders,
@@ -168,7 +170,7 @@ class Processes:
     def _load_looks(self, pids: Iterable[int]) -> None:
         missing = [pid for pid in pids if pid not in self._looks]
         found = fact_store.looks(self._session, missing)
-        self._looks.update({pid: found.get(pid, []) for pid in missing})
+        self._looks.update({pid: found.get(pid, ()) for pid in missing})
 
     def _view(self, actor: Actor) -> ProcessView | None:
         """Return what ``/proc`` said of exactly this process and program; otherwise what its execve record says."""
@@ -208,7 +210,7 @@ def _with(actor: Actor, origin: LoginOrigin | None, view: ProcessView | None) ->
     return tuple.__new__(Actor, actor[:_LOGIN] + (origin, view))  # noqa: RUF005 -- faster than unpacking
 
 
-def _sightings(holders: Holders) -> Sequence[Actor]:
+def sightings(holders: Holders) -> Sequence[Actor]:
     """List the processes that had a file open for writing, each with the time at which it was seen."""
     return [
         *(actor._replace(time_ns=holders.as_of_ns) for actor in holders.actors),
@@ -217,12 +219,14 @@ def _sightings(holders: Holders) -> Sequence[Actor]:
     ]
 
 
-def _access_of_life(access: FileAccess, lives: attribution.Lives) -> FileAccess:
+def access_of_life(access: FileAccess, lives: attribution.Lives) -> FileAccess:
+    """Set ``since_ns`` on the actor of an access: it distinguishes processes that had the same pid."""
     since_ns = lives.since(access.actor.pid, access.actor.moment)
     return access if since_ns is None else access._replace(actor=access.actor._replace(since_ns=since_ns))
 
 
-def _change_of_lives(change: Change, lives: attribution.Lives) -> Change:
+def change_of_lives(change: Change, lives: attribution.Lives) -> Change:
+    """The same for the processes that had a changed file open."""
     holders = change.holders
     if holders is None or not (holders.actors or holders.later or holders.earlier):
         return change

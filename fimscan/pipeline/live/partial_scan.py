@@ -93,7 +93,7 @@ class PartialScans:
         known = self._directories(session, previous.id, scan_id, recorder.changes)
         attributor = Attributor(session, previous, scan_id, self._logs, readings, known)
         held = {one.pair.path: one.holders for one in seen if one.holders is not None}
-        found = compare.with_moves(recorder.changes)
+        found = list(compare.with_moves(recorder.changes))
         read = identities_read_before(session, full.id, found)
         changes = [
             readings.with_holders(change, now.as_of_ns, now.actors, read)

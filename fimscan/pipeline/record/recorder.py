@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from fimscan import attribution, compare
@@ -11,20 +13,23 @@ from fimscan.pipeline.record.devices import Survey
 from fimscan.pipeline.record.last_read import Readings
 from fimscan.scan.block import Block
 from fimscan.scan.scope import Scope
+from fimscan.spool import Spool
 from fimscan.state_row import Packed, unpack
 from fimscan.store import files
 from fimscan.store.ledger import StateDigest
 from fimscan.store.session import Session
 from fimscan.store.version_writer import NewVersions
 
+_PATH = attrgetter("path")
+
 
 class Recorder:
     """Takes pairs of stored and found states, writes new versions, and collects the changes.
 
-    Call its methods in increasing order of path.
+    Call its methods in increasing order of path. ``directory`` is where the changes are kept, if they are many.
 
     Attributes:
-        changes: the changes, except those of disrupted logs until :meth:`settle`.
+        changes: the changes in order of path, except those of disrupted logs until :meth:`settle`.
         unreadable: what could not be read.
         disruptions: append-only logs that changed by more than growth, not judged yet.
         counts: the scan's counts: files, bytes, vouched files, grown logs ...
@@ -42,9 +47,10 @@ class Recorder:
         scope: Scope,
         previous_scope: Scope | None,
         survey: Survey,
+        directory: str | None = None,
     ) -> None:
         self.scan_id = scan_id
-        self.changes: list[Change] = []
+        self.changes = Spool[Change](directory=directory)
         self.unreadable: list[Unreadable] = []
         self.disruptions: list[compare.Disruption] = []
         self.counts = {"files": 0, "bytes": 0}
@@ -53,6 +59,7 @@ class Recorder:
         self.writable: set[tuple[int, int]] = set()
         self.digest = StateDigest()
         self.clock = attribution.ReadClock()
+        self._directory = directory
         self._readings = readings
         self._scope = scope
         self._previous_scope = previous_scope
@@ -193,9 +200,14 @@ class Recorder:
         self._is_marked |= bool(followed)
         if followed or retired:
             self.counts["logs_rotated"] = len({*followed, *retired})
-        for judgement in judgements:
-            self._note(judgement.change)
+        if judged := [judgement.change for judgement in judgements if judgement.change is not None]:
+            judged.sort(key=_PATH)
+            self.changes = Spool(heapq.merge(self.changes, judged, key=_PATH), self._directory)
         self.disruptions.clear()
+
+    def forget_changes(self) -> None:
+        """Forget the changes, which the caller has taken."""
+        self.changes = Spool()
 
     def flush(self, session: Session) -> None:
         """Write the versions that began and ended since the last call."""

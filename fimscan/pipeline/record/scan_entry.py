@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from itertools import islice
 
 from fimscan.config import Config, Output
 from fimscan.errors import FimscanError
 from fimscan.model import ChangeKind, Finding, Scan, UnmodifiedOpen, Verdict
 from fimscan.pipeline.importance import Importance
 from fimscan.pipeline.record.recorder import Recorder
+from fimscan.spool import in_pieces
 from fimscan.store import findings as finding_store
 from fimscan.store import outbox
 from fimscan.store import scan_results as scan_result_store
@@ -22,7 +22,6 @@ from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest
 from fimscan.store.session import Session
 
-_AT_ONCE = 2000
 _NO_FINDINGS = {kind.value: 0 for kind in (*ChangeKind, *Verdict)}
 
 
@@ -54,8 +53,7 @@ def interrupted_on_error(database: Database) -> Iterator[None]:
 def add_findings(session: Session, scan_id: int, findings: Iterable[Finding]) -> Mapping[str, int]:
     """Store findings as they are made, and count them by kind and verdict: a user can make any number of changes."""
     counts = Counter[str]()
-    waiting = iter(findings)
-    while some := list(islice(waiting, _AT_ONCE)):
+    for some in in_pieces(findings):
         finding_store.add_changes(session, scan_id, some)
         for finding in some:
             counts[finding.change.kind.value] += 1

@@ -1,0 +1,202 @@
+"""Keep very many values on disk, so that memory does not grow with them: a user can make any number of changes."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import tempfile
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from itertools import islice
+from operator import attrgetter
+from typing import Any, Generic, TypeVar, overload
+
+from fimscan import model
+from fimscan.errors import StoreError
+from fimscan.fast_values import builder
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+PIECE = 2000  # so many values are worked on at once where there may be any number of them
+_TOGETHER = 16  # values that are written as one part: fewer take longer, more make it slow to load a single one
+_KEPT = 64  # parts in memory
+_IN_MEMORY = 1 << 20  # bytes of which no file is made
+
+
+class Spool(Sequence[T], Generic[T]):
+    """A sequence of immutable values in a file without a name. Less than a byte of each stays in memory.
+
+    A value that is loaded again is equal to the one that was appended, and another object. The file is removed with the
+    sequence, and by a crash.
+
+    Args:
+        values: the first values.
+        directory: where the file is; ``None`` for that of temporary files. Where none can be made, its content is kept
+            in memory.
+
+    Raises:
+        StoreError: the file could not be written or read, such as on a full disk.
+    """
+
+    def __init__(self, values: Iterable[T] = (), directory: str | None = None) -> None:
+        self._directory = directory
+        self._file: io.BytesIO | io.FileIO = io.BytesIO()
+        self._offsets = array("Q", [0])
+        self._last: list[T] = []  # not written yet
+        self._kept: dict[int, list[T]] = {}
+        self.extend(values)
+
+    def append(self, value: T) -> None:
+        """Add a value at the end."""
+        self._last.append(value)
+        if len(self._last) == _TOGETHER:
+            self._write(_dumps(self._last))
+            self._last = []
+
+    def extend(self, values: Iterable[T]) -> None:
+        """Add values at the end."""
+        for value in values:
+            self.append(value)
+
+    def __len__(self) -> int:
+        return (len(self._offsets) - 1) * _TOGETHER + len(self._last)
+
+    def __iter__(self) -> Iterator[T]:
+        for part in range(len(self._offsets) - 1):
+            yield from self._read(part)
+        yield from self._last
+
+    def __reversed__(self) -> Iterator[T]:
+        yield from reversed(self._last)
+        for part in reversed(range(len(self._offsets) - 1)):
+            yield from reversed(self._read(part))
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[T]: ...
+    def __getitem__(self, place: int | slice) -> T | list[T]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        if place < 0:
+            place += len(self)
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        part, position = divmod(place, _TOGETHER)
+        if part == len(self._offsets) - 1:
+            return self._last[position]
+        kept = self._kept.pop(part, None)
+        if kept is None:
+            kept = self._read(part)
+            if len(self._kept) >= _KEPT:
+                del self._kept[next(iter(self._kept))]
+        self._kept[part] = kept  # as the latest
+        return kept[position]
+
+    def _write(self, data: bytes) -> None:
+        end = self._offsets[-1] + len(data)
+        try:
+            if self._offsets[-1] <= _IN_MEMORY < end and isinstance(self._file, io.BytesIO):
+                self._move_to_disk(self._file)
+            _write_all(self._file, data)
+        except OSError as error:
+            raise self._failure(error) from error
+        self._offsets.append(end)
+
+    def _move_to_disk(self, written: io.BytesIO) -> None:
+        try:
+            made = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115  # closed with the sequence
+        except OSError:
+            return  # no directory that can be written to
+        _write_all(made, written.getvalue())
+        self._file = made
+
+    def _read(self, part: int) -> list[T]:
+        begin, end = self._offsets[part], self._offsets[part + 1]
+        if isinstance(self._file, io.BytesIO):
+            data: bytes = bytes(self._file.getbuffer()[begin:end])
+        else:
+            try:
+                data = os.pread(self._file.fileno(), end - begin, begin)
+            except OSError as error:
+                raise self._failure(error) from error
+        # What this process wrote itself, to a file that nothing else can open by a name.
+        found: list[T] = pickle.loads(data)  # noqa: S301
+        return found
+
+    def _failure(self, error: OSError) -> StoreError:
+        place = self._directory or tempfile.gettempdir()
+        return StoreError(f"temporary file in {place}: {error.strerror}; changes are kept there while a scan works")
+
+
+def _dumps(values: object) -> bytes:
+    buffer = io.BytesIO()
+    pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
+    pickler.dispatch_table = _REDUCERS
+    pickler.dump(values)
+    return buffer.getvalue()
+
+
+# Dataclasses restore their values with a loop over their fields, which takes most of the time.
+_PLAIN = [
+    cls
+    for cls in vars(model).values()
+    if isinstance(cls, type) and is_dataclass(cls) and "__slots__" in vars(cls) and not hasattr(cls, "__post_init__")
+]
+_VALUES: dict[type, Callable[[Any], Any]] = {
+    cls: attrgetter(*names) for cls in _PLAIN if len(names := [field.name for field in fields(cls)]) > 1
+}
+_BUILDERS = {cls: builder(cls) for cls in _VALUES}
+
+
+def _reduced(value: Any) -> tuple[Any, ...]:
+    cls = type(value)
+    return _built, (cls, *_VALUES[cls](value))
+
+
+def _built(cls: type[T], *values: Any) -> T:
+    made: T = _BUILDERS[cls](*values)
+    return made
+
+
+_REDUCERS = dict.fromkeys(_VALUES, _reduced)
+
+
+def _write_all(file: io.BytesIO | io.FileIO, data: bytes) -> None:
+    """Write all of the data; a disk that is nearly full takes a part, and then none."""
+    while data:
+        data = data[file.write(data) :]
+
+
+class Mapped(Sequence[T], Generic[S, T]):
+    """The values that a function makes of others, each time that they are taken."""
+
+    def __init__(self, make: Callable[[S], T], values: Sequence[S], *, backwards: bool = False) -> None:
+        self._make = make
+        self._values = values
+        self._backwards = backwards
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self._make, reversed(self._values) if self._backwards else self._values)
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[T]: ...
+    def __getitem__(self, place: int | slice) -> T | list[T]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        return self._make(self._values[-1 - place if self._backwards else place])
+
+
+def in_pieces(values: Iterable[T], size: int = PIECE) -> Iterator[list[T]]:
+    """Yield lists of so many values; the last one may be shorter."""
+    values = iter(values)
+    while piece := list(islice(values, size)):
+        yield piece
