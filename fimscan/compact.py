@@ -17,14 +17,16 @@ class CompactSet:
     def __init__(self) -> None:
         self._sorted = array("Q")
         self._new: set[int] = set()
+        self._most = _FEW  # that wait
         # Most numbers that are asked for are not in the set, and searching takes ten times as long as looking here.
         self._filter = bytearray(_FILTER + 1)
 
     def add(self, number: int) -> None:
         """Add a number."""
         self._filter[number & _FILTER] = 1
-        self._new.add(number)
-        if len(self._new) > max(_FEW, len(self._sorted) // 4):
+        new = self._new
+        new.add(number)
+        if len(new) > self._most:
             self._sort()
 
     def __contains__(self, number: int) -> bool:
@@ -46,6 +48,7 @@ class CompactSet:
         if fresh:
             self._sorted.extend(fresh)
             self._sorted = array("Q", sorted(self._sorted))
+            self._most = max(_FEW, len(self._sorted) // 4)
 
     def _is_sorted_in(self, number: int) -> bool:
         place = bisect_left(self._sorted, number)
@@ -90,12 +93,11 @@ class Postings:
         """The positions of a key."""
         if not self._is_sorted:
             self._sort()
-        wanted = hash(key) & _MASK
-        place, found = bisect_left(self._hashes, wanted), []
-        while place < len(self._hashes) and self._hashes[place] == wanted:
-            found.append(self._positions[place])
-            place += 1
-        return found
+        hashes, wanted = self._hashes, hash(key) & _MASK
+        begin = end = bisect_left(hashes, wanted)
+        while end < len(hashes) and hashes[end] == wanted:
+            end += 1
+        return self._positions[begin:end].tolist()
 
     def _sort(self) -> None:
         order = sorted(range(len(self._hashes)), key=self._hashes.__getitem__)

@@ -149,7 +149,7 @@ _PLAIN = [
 _VALUES: dict[type, Callable[[Any], Any]] = {
     cls: attrgetter(*names) for cls in _PLAIN if len(names := [field.name for field in fields(cls)]) > 1
 }
-_BUILDERS = {cls: builder(cls) for cls in _VALUES}
+_BUILDERS: dict[type, Callable[..., Any]] = {cls: builder(cls) for cls in _VALUES}
 
 
 def _reduced(value: Any) -> tuple[Any, ...]:

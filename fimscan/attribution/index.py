@@ -7,7 +7,6 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from operator import attrgetter, itemgetter
 
 from fimscan.attribution.coverage import SLACK_NS
@@ -116,8 +115,9 @@ class AccessIndex:
 
     def __init__(self, accesses: Iterable[FileAccess], known: KnownDirectories) -> None:
         self.known = known
-        self._accesses = _ordered(accesses)
+        self._accesses, of_directories = _in_order(accesses)
         self._loaded: dict[int, FileAccess] = {}
+        self._answers: dict[tuple[int, Identity | bytes], list[FileAccess]] = {}
         self._by_identity = Postings()
         self._turns = Postings()
         self._binds = Postings()
@@ -128,14 +128,15 @@ class AccessIndex:
         self._left: _Moves = defaultdict(lambda: defaultdict(list))
         self._came: _Moves = defaultdict(lambda: defaultdict(list))
         self._outings: dict[bytes, list[int]] = defaultdict(list)
-        self._former = _former_places(_of_directories(self._accesses), known)
+        self._former = _former_places(of_directories, known)
         for position, access in enumerate(self._accesses):
             self._add(position, access)
 
     def forget(self) -> None:
         """Forget the accesses that were taken, if they are many. Call it between two answers."""
-        if len(self._loaded) > _LOADED:
+        if len(self._loaded) > _LOADED or len(self._answers) > _LOADED:
             self._loaded.clear()
+            self._answers.clear()
 
     def places(self, access: FileAccess, name: Name) -> frozenset[bytes]:
         """The paths that a name in an access may mean; ``name`` is one of its names.
@@ -205,24 +206,28 @@ class AccessIndex:
             access = self._loaded[position] = self._accesses[position]
         return access
 
-    def _found(self, positions: Iterable[int], is_meant: Callable[[FileAccess], bool]) -> list[FileAccess]:
-        """The accesses at these positions, without those of other keys with the same hash."""
-        return [access for access in map(self._at, positions) if is_meant(access)]
+    def _found(
+        self, among: Postings, key: Identity | bytes, is_meant: Callable[[FileAccess], bool]
+    ) -> list[FileAccess]:
+        """The accesses that were added for a key, without those of other keys with the same hash."""
+        question = id(among), key
+        found = self._answers.get(question)
+        if found is None:
+            found = [access for access in map(self._at, among.of(key)) if is_meant(access)]
+            self._answers[question] = found
+        return found
 
     def of_file(self, identity: Identity) -> list[FileAccess]:
         """The accesses to one file, under any name."""
-        found = self._by_identity.of(identity)
-        return self._found(found, lambda access: identity in (access.identity, access.replaced)) if found else []
+        return self._found(self._by_identity, identity, lambda access: identity in (access.identity, access.replaced))
 
     def turns_of(self, identity: Identity) -> list[FileAccess]:
         """The accesses that gave a file a name or took one away; most files have none."""
-        found = self._turns.of(identity)
-        return self._found(found, lambda access: access.identity == identity) if found else []
+        return self._found(self._turns, identity, lambda access: access.identity == identity)
 
     def of_path(self, path: bytes) -> list[FileAccess]:
         """The accesses whose record has this path, whichever file they were to."""
-        found = self._by_path.of(path)
-        return self._found(found, lambda access: access.name.path == path) if found else []
+        return self._found(self._by_path, path, lambda access: access.name.path == path)
 
     @property
     def has_failed(self) -> bool:
@@ -231,8 +236,7 @@ class AccessIndex:
 
     def failed(self, key: Identity | bytes) -> list[FileAccess]:
         """The accesses to a file or a path that failed."""
-        found = self._failed.of(key)
-        return self._found(found, lambda access: key in (access.identity, access.name.path)) if found else []
+        return self._found(self._failed, key, lambda access: key in (access.identity, access.name.path))
 
     def by_path_only(self, state: FileState) -> list[FileAccess]:
         """The accesses to the path of a file that do not match its device: leads, not proofs.
@@ -248,13 +252,11 @@ class AccessIndex:
 
     def binds(self, path: bytes) -> list[FileAccess]:
         """The accesses that made ``path`` name a file: creations, renames and links to it."""
-        found = self._binds.of(path)
-        return self._found(found, lambda access: path in self._bound(access)) if found else []
+        return self._found(self._binds, path, lambda access: path in self._bound(access))
 
     def unbinds(self, path: bytes) -> list[FileAccess]:
         """The accesses that took the name away: unlinks of it and renames from it."""
-        found = self._unbinds.of(path)
-        return self._found(found, lambda access: path in self._unbound(access)) if found else []
+        return self._found(self._unbinds, path, lambda access: path in self._unbound(access))
 
     def moved_from_unknown(self, identity: Identity, path: bytes) -> Iterator[FileAccess]:
         """Yield renames of this file from the last component of ``path``, in a directory that is not recorded."""
@@ -298,28 +300,27 @@ class AccessIndex:
         return False
 
 
-def _ordered(accesses: Iterable[FileAccess]) -> Sequence[FileAccess]:
-    """The accesses in the order of their events; the same sequence if it is in order."""
-    if isinstance(accesses, Sequence) and all(
-        in_order(earlier) <= in_order(later) for earlier, later in pairwise(accesses)
-    ):
-        return accesses
-    return sorted(accesses, key=in_order)
+def _in_order(accesses: Iterable[FileAccess]) -> tuple[Sequence[FileAccess], Sequence[FileAccess]]:
+    """Return the accesses in the order of their events, and those among them that may give a directory's number anew.
 
-
-def _of_directories(accesses: Sequence[FileAccess]) -> Sequence[FileAccess]:
-    """The accesses that made, removed or renamed directories, in order; none if not both of the first two are there."""
-    found = array("Q")
-    actions = set()
-    for position, access in enumerate(accesses):
-        action = access.action
+    The first is the same sequence if it is in order. The second are all that made, removed or renamed directories;
+    none of them, where not both of the first two are there, which is the usual case.
+    """
+    ordered = accesses if isinstance(accesses, Sequence) else list(accesses)
+    found, actions = array("Q"), set()
+    last: tuple[EventId, int] | None = None
+    for position, access in enumerate(ordered):
+        key = in_order(access)
+        if last is not None and key < last:
+            return _in_order(sorted(ordered, key=in_order))
+        last, action = key, access.action
         if action not in _OF_DIRECTORIES or not access.success or access.identity is None:
             continue
         if action is not Action.RENAME or access.is_directory:
             found.append(position)
             actions.add(action)
     is_usual = not {Action.RMDIR, Action.MKDIR} <= actions
-    return () if is_usual else [accesses[position] for position in found]
+    return ordered, () if is_usual else [ordered[position] for position in found]
 
 
 #: By the number of a removed directory: (the creation of the directory that got the number, the path that was removed).

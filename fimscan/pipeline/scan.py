@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from fimscan import compare
 from fimscan.config import Config
+from fimscan.gc_pause import gc_paused
 from fimscan.linux.clock import look_at_clock
 from fimscan.linux.filesystems import Devices
 from fimscan.model import (
@@ -251,6 +252,7 @@ def _finish(
     )
 
 
+@gc_paused()
 def _attribute(
     session: Session,
     run: _Run,
