@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 _MASK = (1 << 64) - 1
 _FEW = 8192  # entries that wait to be sorted in
@@ -104,6 +107,26 @@ class Postings:
         self._hashes = array("Q", map(self._hashes.__getitem__, order))
         self._positions = array("Q", map(self._positions.__getitem__, order))
         self._is_sorted = True
+
+
+class CompactMap(Generic[T]):
+    """A dictionary of few different values. Of its keys, only hashes are kept."""
+
+    def __init__(self, items: Iterable[tuple[Hashable, T]]) -> None:
+        numbers: dict[T, int] = {}
+        self._numbers = Postings()
+        for key, value in items:
+            self._numbers.add(key, numbers.setdefault(value, len(numbers)))
+        self._values = list(numbers)
+
+    def get(self, key: Hashable, /) -> T | None:
+        """The value of a key; of several, the last one."""
+        found = self._numbers.of(key)
+        return self._values[found[-1]] if found else None
+
+    def values(self) -> Sequence[T]:
+        """The different values."""
+        return self._values
 
 
 class Identities:

@@ -9,7 +9,7 @@ import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, overload
 
@@ -21,6 +21,7 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 PIECE = 2000  # so many values are worked on at once where there may be any number of them
+MANY = 4000  # so many are kept on disk
 _TOGETHER = 16  # values that are written as one part: fewer take longer, more make it slow to load a single one
 _KEPT = 64  # parts in memory
 _IN_MEMORY = 1 << 20  # bytes of which no file is made
@@ -36,13 +37,15 @@ class Spool(Sequence[T], Generic[T]):
         values: the first values.
         directory: where the file is; ``None`` for that of temporary files. Where none can be made, its content is kept
             in memory.
+        shared: parts of values that are of this type are kept in memory, each once: those of all values are few.
 
     Raises:
         StoreError: the file could not be written or read, such as on a full disk.
     """
 
-    def __init__(self, values: Iterable[T] = (), directory: str | None = None) -> None:
+    def __init__(self, values: Iterable[T] = (), directory: str | None = None, shared: type | None = None) -> None:
         self._directory = directory
+        self._shared = None if shared is None else _Shared(shared)
         self._file: io.BytesIO | io.FileIO = io.BytesIO()
         self._offsets = array("Q", [0])
         self._last: list[T] = []  # not written yet
@@ -53,7 +56,7 @@ class Spool(Sequence[T], Generic[T]):
         """Add a value at the end."""
         self._last.append(value)
         if len(self._last) == _TOGETHER:
-            self._write(_dumps(self._last))
+            self._write(_dumps(self._last, self._shared))
             self._last = []
 
     def extend(self, values: Iterable[T]) -> None:
@@ -124,7 +127,8 @@ class Spool(Sequence[T], Generic[T]):
             except OSError as error:
                 raise self._failure(error) from error
         # What this process wrote itself, to a file that nothing else can open by a name.
-        found: list[T] = pickle.loads(data)  # noqa: S301
+        reader = pickle.Unpickler(io.BytesIO(data)) if self._shared is None else self._shared.reader(data)  # noqa: S301
+        found: list[T] = reader.load()
         return found
 
     def _failure(self, error: OSError) -> StoreError:
@@ -132,9 +136,53 @@ class Spool(Sequence[T], Generic[T]):
         return StoreError(f"temporary file in {place}: {error.strerror}; changes are kept there while a scan works")
 
 
-def _dumps(values: object) -> bytes:
+def keep(values: Iterable[T], directory: str | None, shared: type | None = None) -> Sequence[T]:
+    """The values in memory if they are few, else on disk (see :class:`Spool`)."""
+    values = iter(values)
+    first = list(islice(values, MANY))
+    return tuple(first) if len(first) < MANY else Spool(chain(first, values), directory, shared)
+
+
+class _Shared:
+    """The parts of values that stay in memory."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+        self.parts: list[object] = []
+        self.numbers: dict[int, int] = {}  # by the places of the parts in memory
+
+    def reader(self, data: bytes) -> pickle.Unpickler:
+        """A reader of values that takes these parts from here."""
+        return _SharingReader(io.BytesIO(data), self.parts)
+
+
+class _SharingWriter(pickle.Pickler):
+    def __init__(self, out: io.BytesIO, shared: _Shared) -> None:
+        super().__init__(out, pickle.HIGHEST_PROTOCOL)
+        self._shared = shared
+
+    def persistent_id(self, value: object) -> int | None:
+        if not isinstance(value, self._shared.kind):
+            return None
+        number = self._shared.numbers.get(id(value))
+        if number is None:
+            number = self._shared.numbers[id(value)] = len(self._shared.parts)
+            self._shared.parts.append(value)
+        return number
+
+
+class _SharingReader(pickle.Unpickler):
+    def __init__(self, data: io.BytesIO, parts: Sequence[object]) -> None:
+        super().__init__(data)
+        self._parts = parts
+
+    def persistent_load(self, number: int) -> object:
+        return self._parts[number]
+
+
+def _dumps(values: object, shared: _Shared | None) -> bytes:
     buffer = io.BytesIO()
-    pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
+    pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL) if shared is None else _SharingWriter(buffer, shared)
     pickler.dispatch_table = _REDUCERS
     pickler.dump(values)
     return buffer.getvalue()

@@ -4,7 +4,7 @@ A change set is what one login session's process tree did in one stretch of time
 or it can be judged together with its set.
 """
 
-from fimscan.grouping.facts import Facts, Provenance, process_key
+from fimscan.grouping.facts import Facts, Provenance, Provenances, process_key
 from fimscan.grouping.nature import Nature, nature_of
 from fimscan.grouping.places import PLACES, Place, place_of
 from fimscan.grouping.rank import REASON_OF_SIGN, Level, Rank, RankReason, rank_of
@@ -21,6 +21,7 @@ __all__ = [
     "Nature",
     "Place",
     "Provenance",
+    "Provenances",
     "Rank",
     "RankReason",
     "RankedRow",

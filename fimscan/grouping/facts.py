@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from fimscan.model import Actor, Diff, Lineage, PackageClass
 
@@ -31,6 +32,16 @@ class Provenance:
     is_by_trigger: bool = False
 
 
+class Provenances(Protocol):
+    """The provenance of files by their paths, such as a dictionary."""
+
+    def get(self, path: bytes, /) -> Provenance | None:
+        """The provenance of a file, if anything is known of it."""
+
+    def values(self) -> Collection[Provenance]:
+        """All, or each different one once."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What is known of the rows of one report. Keys are current paths, unless said otherwise.
@@ -42,7 +53,7 @@ class Facts:
     """
 
     lineages: Mapping[object, Lineage] = field(default_factory=dict)
-    provenance: Mapping[bytes, Provenance] = field(default_factory=dict)
+    provenance: Provenances = field(default_factory=dict[bytes, Provenance])
     superusers: Mapping[bytes, tuple[str, ...]] = field(default_factory=dict)
     newcomers: frozenset[bytes] = frozenset()
     suspects: frozenset[bytes] = frozenset()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
+from operator import attrgetter
 from typing import NamedTuple
 
 from fimscan.by_pattern import ByPattern
@@ -23,6 +25,7 @@ from fimscan.model import Actor, Attribution, Finding, PackageClass, Reason, Ver
 STRETCH_NS = 600 * 10**9
 """A tree that changes nothing for this long begins a new change set."""
 _ORIGINALS = frozenset(BACKUPS.values())
+_PATH = 5  # the position of the path in the key of urgency()
 _SLACK_NS = 5 * 10**9  # scripts run a little after the files were written
 
 
@@ -34,18 +37,36 @@ class SetKind(StrEnum):
     NOBODY = "nobody"  # no process is named; one set for each reason and scan
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RankedRow:
     """A finding with its rank and the number of its change set.
 
-    ``time_ns`` is when it happened: the latest system call of the named processes; else the end of the window.
+    ``findings`` are those of the report, of which this is the one at ``place``: where they are very many, each is
+    loaded when it is asked for. ``order`` is the place of the row in the order of urgency. ``time_ns`` is when it
+    happened: the latest system call of the named processes; else the end of the window. ``account_file`` is its path if
+    it is an account file or the backup of one.
     """
 
-    finding: Finding
+    findings: Sequence[Finding]
+    place: int
     rank: Rank
     number: int
+    order: int
     time_ns: int
+    verdict: Verdict
     provenance: Provenance | None = None
+    account_file: bytes | None = None
+
+    @property
+    def finding(self) -> Finding:
+        """The finding itself."""
+        return self.findings[self.place]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same of equal findings, wherever these are in their reports."""
+        return isinstance(other, RankedRow) and _SAID(self) == _SAID(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of the findings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +104,7 @@ class ChangeSet:
     @cached_property
     def verdicts(self) -> Mapping[Verdict, int]:
         """The number of rows with each verdict."""
-        return Counter(row.finding.attribution.verdict for row in self.rows)
+        return Counter(row.verdict for row in self.rows)
 
     @cached_property
     def packages(self) -> tuple[str, ...]:
@@ -111,7 +132,8 @@ class Grouping:
 
     def with_findings(self, other: Callable[[Finding], Finding]) -> Grouping:
         """The same with other values of the findings, which say more of the same changes. Ranks stay as they are."""
-        rows = {id(row): _other_row(row, finding=other(row.finding)) for row in self.rows}
+        findings = [other(row.finding) for row in self.rows]
+        rows = {id(row): _other_row(row, findings=findings, place=place) for place, row in enumerate(self.rows)}
         sets = (replace(item, rows=tuple(rows[id(row)] for row in item.rows)) for item in self.sets)
         return Grouping(rows=tuple(rows.values()), sets=tuple(sets))
 
@@ -122,61 +144,148 @@ class Grouping:
 
 
 _make_row, _other_row = maker(RankedRow), replacer(RankedRow)
+_SAID = attrgetter("finding", "rank", "number", "time_ns", "provenance")
 
 
-def row_urgency(row: RankedRow) -> tuple[object, ...]:
-    """The key by which rows are ordered."""
-    return urgency(row.finding, row.rank)
+def row_urgency(row: RankedRow) -> int:
+    """The key by which rows of one report are ordered."""
+    return row.order
 
 
 def group(findings: Sequence[Finding], facts: Facts | None = None) -> Grouping:
-    """Rank findings and group them. Each is in exactly one set; the order of the findings does not matter."""
+    """Rank findings and group them. Each is in exactly one set; the order of the findings does not matter.
+
+    They are gone through several times, and none is kept: there may be very many, on disk.
+    """
     facts = facts or Facts()
     trees = Trees((finding.attribution for finding in findings), facts.lineages)
-    is_by_manager = ByPattern(lambda answer: is_by_package_manager(answer, facts))
-    ranks = [rank_of(finding, facts, is_by_manager) for finding in findings]
-    times = [_time(finding) for finding in findings]
-    stretches = _parts(findings, times, facts, trees)
-    keys = [urgency(finding, found) for finding, found in zip(findings, ranks, strict=True)]
-    for part in stretches:
+    found = _Ranked.of(findings, facts, trees)
+    ranks, times, keys = found.ranks, found.times, found.urgencies
+    parts = _parts(found.members, findings, times, facts)
+    for part in parts:
         part.sort(key=keys.__getitem__)
     # Sets with something that stands out come first; then the larger ones.
-    stretches.sort(key=lambda part: (not ranks[part[0]].stands_out, *_weight(part, ranks, keys)))
+    parts.sort(key=lambda part: (not ranks[part[0]].stands_out, *_weight(part, ranks, keys)))
     rows: dict[int, RankedRow] = {}
-    sets = []
-    for number, part in enumerate(stretches, 1):
+    sets, managers = [], set()
+    for number, part in enumerate(parts, 1):
         for index in part:
-            finding = findings[index]
             rows[index] = _make_row(
-                finding=finding,
+                findings=findings,
+                place=index,
                 rank=ranks[index],
                 number=number,
+                order=keys[index],
                 time_ns=times[index],
-                provenance=facts.provenance.get(finding.change.path),
+                verdict=found.verdicts[index],
+                provenance=found.provenances[index],
+                account_file=found.account_files.get(index),
             )
-        ordered = _backups_last([rows[index] for index in part])
-        sets.append(_change_set(number, ordered, [times[index] for index in part], trees))
-    return Grouping(rows=tuple(rows[index] for index in range(len(findings))), sets=_with_managers(sets, trees))
+        if not found.by_managers.isdisjoint(part):
+            managers.add(number)
+        sets.append(_change_set(number, _backups_last([rows[index] for index in part]), trees))
+    return Grouping(
+        rows=tuple([rows[index] for index in range(len(findings))]), sets=_with_managers(sets, managers, trees)
+    )
+
+
+class _Ranked(NamedTuple):
+    """What is kept of all findings, by their positions.
+
+    Attributes:
+        ranks: their ranks; equal ones are the same value.
+        times: :attr:`RankedRow.time_ns`.
+        urgencies: smaller is more urgent.
+        verdicts: their verdicts.
+        provenances: what is known of their packages.
+        members: the positions of the findings that belong together, whatever their times.
+        account_files: the paths of account files and their backups.
+        by_managers: those by package managers alone.
+    """
+
+    ranks: list[Rank]
+    times: list[int]
+    urgencies: Sequence[int]
+    verdicts: list[Verdict]
+    provenances: list[Provenance | None]
+    members: dict[object, list[int]]
+    account_files: dict[int, bytes]
+    by_managers: set[int]
+
+    @classmethod
+    def of(cls, findings: Sequence[Finding], facts: Facts, trees: Trees) -> _Ranked:
+        """Rank all findings."""
+        is_by_manager = ByPattern(lambda answer: is_by_package_manager(answer, facts))
+        are_managers = ByPattern(lambda answer: programs.are_package_managers(answer.actors))
+        node = ByPattern(lambda answer: _node(answer, trees))
+        found = cls([], [], (), [], [], {}, {}, set())
+        shared: dict[Rank, Rank] = {}
+        urgencies = _Urgencies()
+        for place, finding in enumerate(findings):
+            path, answer = finding.change.path, finding.attribution
+            rank = rank_of(finding, facts, is_by_manager)
+            found.ranks.append(shared.setdefault(rank, rank))
+            found.times.append(_time(finding))
+            found.verdicts.append(answer.verdict)
+            found.provenances.append(facts.provenance.get(path))
+            found.members.setdefault(_key(finding, node), []).append(place)
+            if path in _ORIGINALS or path in BACKUPS:
+                found.account_files[place] = path
+            if are_managers(answer):
+                found.by_managers.add(place)
+            urgencies.add(urgency(finding, rank))
+        return found._replace(urgencies=urgencies.numbered(lambda place: urgency(findings[place], found.ranks[place])))
+
+
+class _Urgencies:
+    """Numbers the keys of :func:`urgency` in their order. Most differ only in the path, and come in order of it."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[object, ...], int] = {}
+        self._of_place = array("L")
+        self._last: tuple[object, ...] = ()
+        self._is_in_order = True
+
+    def add(self, key: tuple[object, ...]) -> None:
+        """Add the key of the next finding."""
+        kind, last = key[:_PATH], key[_PATH:]
+        self._of_place.append(self._kinds.setdefault(kind, len(self._kinds)))
+        self._is_in_order = self._is_in_order and self._last <= last
+        self._last = last
+
+    def numbered(self, key_of: Callable[[int], tuple[object, ...]]) -> Sequence[int]:
+        """The place of each finding in the order of urgency; ``key_of`` gives the key at a position again."""
+        count = len(self._of_place)
+        weights = {kind: weight for weight, (_, kind) in enumerate(sorted(self._kinds.items()))}
+        if self._is_in_order:
+            return array("Q", [weights[kind] * count + place for place, kind in enumerate(self._of_place)])
+        order = sorted(range(count), key=key_of)
+        numbers = array("Q", bytes(8 * count))
+        for number, place in enumerate(order):
+            numbers[place] = number
+        return numbers
 
 
 def set_members(findings: Sequence[Finding], facts: Facts) -> list[list[Finding]]:
     """The findings of each set of :func:`group`, in no order: for whoever needs neither ranks nor what sets are."""
     trees = Trees((finding.attribution for finding in findings), facts.lineages)
-    parts = _parts(findings, [_time(finding) for finding in findings], facts, trees)
+    node = ByPattern(lambda answer: _node(answer, trees))
+    members: dict[object, list[int]] = {}
+    for index, finding in enumerate(findings):
+        members.setdefault(_key(finding, node), []).append(index)
+    parts = _parts(members, findings, [_time(finding) for finding in findings], facts)
     return [[findings[index] for index in part] for part in parts]
 
 
-def _parts(findings: Sequence[Finding], times: Sequence[int], facts: Facts, trees: Trees) -> list[list[int]]:
-    """The positions of the findings of each set."""
-    members: dict[object, list[int]] = {}
-    node = ByPattern(lambda answer: _node(answer, trees))
-    for index, finding in enumerate(findings):
-        members.setdefault(_key(finding, node), []).append(index)
+def _parts(
+    members: dict[object, list[int]], findings: Sequence[Finding], times: Sequence[int], facts: Facts
+) -> list[list[int]]:
+    """The positions of the findings of each set, from those that belong together whatever their times."""
     _join_triggers(members, findings, times, facts)
     return [part for indexes in members.values() for part in _stretches(indexes, times)]
 
 
-def _weight(part: list[int], ranks: Sequence[Rank], keys: Sequence[tuple[object, ...]]) -> tuple[object, ...]:
+def _weight(part: list[int], ranks: Sequence[Rank], keys: Sequence[int]) -> tuple[int, int]:
     first = part[0]
     return (keys[first], len(part)) if ranks[first].stands_out else (-len(part), keys[first])
 
@@ -212,6 +321,8 @@ def _join_triggers(
     Without records of program starts, nothing else joins the two: between them are dpkg and a script, which themselves
     touched no watched file.
     """
+    if not any(one.is_by_trigger for one in facts.provenance.values()):  # the usual case
+        return
     made = [index for index, finding in enumerate(findings) if _is_by_trigger(finding, facts)]
     if not made:
         return
@@ -268,29 +379,27 @@ def _stretches(indexes: list[int], times: Sequence[int]) -> Iterator[list[int]]:
 
 def _backups_last(rows: list[RankedRow]) -> list[RankedRow]:
     """Move the backups of account files behind their originals, where both are there."""
-    originals = {path for row in rows if (path := row.finding.change.path) in _ORIGINALS}
+    originals = {row.account_file for row in rows if row.account_file in _ORIGINALS}
     if not originals:
         return rows
-    backups: dict[bytes, list[RankedRow]] = {}
+    backups: dict[bytes | None, list[RankedRow]] = {}
     others = []
     for row in rows:
-        original = BACKUPS.get(row.finding.change.path)
+        original = None if row.account_file is None else BACKUPS.get(row.account_file)
         if original in originals:
             backups.setdefault(original, []).append(row)
         else:
             others.append(row)
-    return [moved for row in others for moved in (row, *backups.pop(row.finding.change.path, ()))]
+    return [moved for row in others for moved in (row, *backups.pop(row.account_file, ()))]
 
 
-def _with_managers(sets: Sequence[ChangeSet], trees: Trees) -> tuple[ChangeSet, ...]:
+def _with_managers(sets: Sequence[ChangeSet], working: Collection[int], trees: Trees) -> tuple[ChangeSet, ...]:
     """Say of sets whose processes may have been started by a script of a package manager in which set that one is.
 
     A script that itself touches no watched file has no record, and so nothing shows what started its commands. That is
-    no proof that the package manager did.
+    no proof that the package manager did. ``working`` are the numbers of the sets in which one was at work.
     """
-    is_manager = ByPattern(lambda answer: programs.are_package_managers(answer.actors))
-    managers = [item for item in sets if any(is_manager(row.finding.attribution) for row in item.rows)]
-    working = {item.number for item in managers}
+    managers = [item for item in sets if item.number in working]
     found = []
     for item in sets:
         near = [other.number for other in managers if _may_be_of(item, other)]
@@ -306,20 +415,23 @@ def _may_be_of(item: ChangeSet, manager: ChangeSet) -> bool:
     return is_then and item is not manager and _login_of(item.roots) == _login_of(manager.roots)
 
 
-def _change_set(number: int, rows: list[RankedRow], times: list[int], trees: Trees) -> ChangeSet:
+def _change_set(number: int, rows: list[RankedRow], trees: Trees) -> ChangeSet:
     # What a trigger made was put into the set of the package manager, which it is named after.
     own = [row for row in rows if row.provenance is None or not row.provenance.is_by_trigger] or rows
     first = own[0].finding
     if not first.attribution.actors:
-        windows = [row.finding.change.window for row in rows]
+        start_ns, end_ns = first.change.window.after_ns, first.change.window.before_ns
+        for row in rows:
+            window = row.finding.change.window
+            start_ns, end_ns = min(start_ns, window.after_ns), max(end_ns, window.before_ns)
         return ChangeSet(
             number=number,
             kind=SetKind.NOBODY,
             rows=tuple(rows),
             reason=first.attribution.reason,
             scan=first.scan,
-            start_ns=min(window.after_ns for window in windows),
-            end_ns=max(window.before_ns for window in windows),
+            start_ns=start_ns,
+            end_ns=end_ns,
         )
     several = len(set(map(trees.node, first.attribution.actors))) > 1
     tops = Counter[tuple[object, ...]]()
@@ -338,6 +450,7 @@ def _change_set(number: int, rows: list[RankedRow], times: list[int], trees: Tre
             actors[key] = top.actor
         vias.update(top.via)
     order = sorted(tops, key=lambda key: (-tops[key], actors[key].moment, repr(actors[key])))
+    times = [row.time_ns for row in rows]
     return ChangeSet(
         number=number,
         kind=SetKind.SEVERAL if several else SetKind.TREE,

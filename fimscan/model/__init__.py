@@ -25,7 +25,7 @@ from fimscan.model.acceptance import (
     DispositionStatus,
     Reviewer,
 )
-from fimscan.model.answers import Attribution, Coverage, Reason, Reasoning, Ruling, Verdict, Why
+from fimscan.model.answers import AnswerPattern, Attribution, Coverage, Reason, Reasoning, Ruling, Verdict, Why
 from fimscan.model.audit import (
     COMPLETE,
     INCOMPLETE,
@@ -126,6 +126,7 @@ __all__ = [
     "AcceptanceRecord",
     "Action",
     "Actor",
+    "AnswerPattern",
     "Approval",
     "Attribution",
     "AuditEvent",

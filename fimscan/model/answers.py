@@ -170,3 +170,7 @@ class Attribution(NamedTuple):
         changes has few patterns. An answer that was not loaded with others is its own.
         """
         return self
+
+
+class AnswerPattern(Attribution):
+    """An answer that stands for all of its pattern (:attr:`Attribution.pattern`). A report has few of them."""

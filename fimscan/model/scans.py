@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, TypeAlias
@@ -225,6 +225,7 @@ class StoredPath:
 class Diff:
     """The difference between two points, with answers: the value that every report format renders.
 
+    Very many ``findings`` of one scan are on disk, and each is loaded when it is asked for.
     ``logs_grown`` counts the logs that were only appended to. ``logs_rotated`` counts those whose verified content is
     complete under another name. ``suspect_programs`` are programs of the actors that are monitored and differ from the
     baseline. ``reconfigurations`` are those between the two points, oldest first. ``unfiltered`` is the number of
@@ -239,7 +240,7 @@ class Diff:
     host: str
     start: Scan
     end: Scan
-    findings: tuple[Finding, ...] = ()
+    findings: Sequence[Finding] = ()
     unreadable: tuple[Unreadable, ...] = ()
     opened_unmodified: tuple[UnmodifiedOpen, ...] = ()
     suspect_programs: tuple[Program, ...] = ()

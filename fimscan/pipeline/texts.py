@@ -6,7 +6,7 @@ If the contents cannot be read, a report comes without texts. :func:`text_proble
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fimscan.config import Config
@@ -14,7 +14,8 @@ from fimscan.contents.facts import MOST_FACTS, facts_of, reader_of
 from fimscan.contents.secrets import content_refusal, secret_name
 from fimscan.contents.unified import unified
 from fimscan.errors import StoreError
-from fimscan.model import FileKind, FileState, Finding, NotKept, TextChange
+from fimscan.model import AnswerPattern, FileKind, FileState, Finding, NotKept, TextChange
+from fimscan.spool import keep
 from fimscan.store.contents import ContentFile, contents_file, load_from
 from fimscan.store.database import Database
 
@@ -45,16 +46,16 @@ class _Source:
         return os.path.lexists(self.path)
 
 
-def with_facts(database: Database, config: Config | None, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+def with_facts(database: Database, config: Config | None, findings: Sequence[Finding]) -> Sequence[Finding]:
     """Add the facts of well-known configuration files."""
-    found = tuple(findings)
     source = _Source.of(database, config)
-    if not source.exists or not any(reader_of(row.change.path) for row in found):
-        return found
+    if not source.exists or not any(reader_of(row.change.path) for row in findings):
+        return findings
+    told = _told(source, findings, lambda row: reader_of(row.change.path) is not None, lines=False)
     try:
-        return tuple(_told(source, found, lambda row: reader_of(row.change.path) is not None, lines=False))
+        return tuple(told) if isinstance(findings, tuple) else keep(told, database.directory, AnswerPattern)
     except StoreError:
-        return found
+        return findings
 
 
 def with_texts(

@@ -16,6 +16,7 @@ from fimscan.fast_values import maker, replacer
 from fimscan.model import (
     Action,
     Actor,
+    AnswerPattern,
     Attribution,
     AuditObservation,
     AuditRule,
@@ -339,7 +340,7 @@ class _Call(NamedTuple):
 class _Shape(NamedTuple):
     """An attribution without its numbers. A ruling has the position of its call; the named actors come first."""
 
-    answer: Attribution
+    answer: AnswerPattern
     calls: tuple[_Call, ...]
     named: int
     rulings: tuple[tuple[int, Action | None, Why], ...]
@@ -435,7 +436,8 @@ def _shape(answer: Attribution) -> _Shape | None:
     if any(actor.event is None for actor in actors):
         return None
     calls = [_Call(actor[:_TIME], event.node, actor[_AFTER_EVENT:]) for actor in actors if (event := actor.event)]
-    return _Shape(answer, tuple(calls), len(answer.actors), tuple(rulings), reasoning.omitted)
+    pattern = AnswerPattern(*answer)
+    return _Shape(pattern, tuple(calls), len(answer.actors), tuple(rulings), reasoning.omitted)
 
 
 def _filled(shape: _Shape, coverage: Coverage, moments: Sequence[str], last_change_ns: int | None) -> Attribution:

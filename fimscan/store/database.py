@@ -121,6 +121,11 @@ class Database:
         return _sqlite_file(self.url)
 
     @property
+    def directory(self) -> str | None:
+        """Where temporary files of any size belong: beside the SQLite file. ``None`` if there is no such file."""
+        return None if self.file is None else os.path.dirname(os.path.realpath(self.file))
+
+    @property
     def name(self) -> str:
         """Its name in messages: the file, or the URL without its password."""
         return _name(self.url)

@@ -109,6 +109,13 @@ def answers_between(
     return _findings(session, _between(session, start, end), known, codec.AttributionReader(with_reasoning=False))
 
 
+def answers_of_scan(session: Session, scan_id: int) -> Iterator[Finding]:
+    """Yield the findings of one scan without the reasoning of answers, usually oldest first. They may be very many."""
+    answers = codec.AttributionReader(with_reasoning=False)
+    for some in _loaded(session, _between(session, scan_id - 1, scan_id), {}, answers):
+        yield from some
+
+
 def _between(session: Session, start: int, end: int) -> Any:
     table = schema.change
     return _finished_changes(session).where(table.c.scan_id > start, table.c.scan_id <= end)
@@ -214,20 +221,26 @@ def _findings(
     answers: codec.AttributionReader | None = None,
 ) -> list[Finding]:
     """The findings of a query of :func:`_finished_changes`, by their numbers: oldest first."""
-    known = known or {}
-    answers = answers or codec.AttributionReader()
+    found: list[Finding] = []
+    for some in _loaded(session, query, known or {}, answers or codec.AttributionReader()):
+        found += some
+    # Not in SQL: the database would write all rows to a temporary file. Nearly always, they are in order already.
+    found.sort(key=_NUMBER)
+    return found
+
+
+def _loaded(
+    session: Session, query: Any, known: Mapping[int, files.Version], answers: codec.AttributionReader
+) -> Iterator[list[Finding]]:
+    """Yield the findings of a query of :func:`_finished_changes` in pieces, as the database has them."""
     known_states = {number: version.state for number, version in known.items()}
-    found = []
     for rows in plain_rows(session, query, _MANY):
         ids = {number for row in rows for number in row[_VERSIONS] if number is not None}
         states: Mapping[int, FileState] = known_states
         if missing := ids - known_states.keys():
             loaded = {number: version.state for number, version in files.by_ids(session, missing).items()}
             states = {**loaded, **{number: known_states[number] for number in ids - missing}}
-        found += [_finding(row, states, answers) for row in rows]
-    # Not in SQL: the database would write all rows to a temporary file. Nearly always, they are in order already.
-    found.sort(key=_NUMBER)
-    return found
+        yield [_finding(row, states, answers) for row in rows]
 
 
 @lru_cache(maxsize=256)  # most files of an upgrade differ in the same fields

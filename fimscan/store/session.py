@@ -25,7 +25,7 @@ class Session:
 
     @property
     def directory(self) -> str | None:
-        """Where temporary files of any size belong: beside the SQLite file. ``None`` if there is no such file."""
+        """As :attr:`fimscan.store.database.Database.directory`."""
         url = self.connection.engine.url
         is_file = url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:"
         return os.path.dirname(os.path.realpath(str(url.database))) if is_file else None

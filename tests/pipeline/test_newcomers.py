@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ class Site:
         with self.database.begin() as session:
             finding_store.set_attributions(session, {found[-1].change.id: answer})
 
-    def rows(self, start: int | None = None) -> tuple[Finding, ...]:
+    def rows(self, start: int | None = None) -> Sequence[Finding]:
         return diff_of_scans(self.database, start, None, self.config).findings
 
     def new(self, start: int | None = None) -> set[str]:

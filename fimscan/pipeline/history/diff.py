@@ -138,8 +138,7 @@ def _diff(
             changes.append(change)
     rows += compare.rows_with_steps(compare.with_moves(changes), steps_of)
     rows.sort(key=attrgetter("change.path"))
-    findings = Importance.current(config, session, end).on_all(rows)
-    findings = with_facts(database, config, findings)
+    findings = with_facts(database, config, Importance.current(config, session, end).on_all(rows))
     actors = [actor for row in findings for actor in row.attribution.actors]
     complete = scan_store.last_full(session, until=end.id)
     unreadable = scan_result_store.unreadable_in(session, complete.id) if complete is not None else ()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from fimscan.by_pattern import ByPattern
+from fimscan.compact import CompactMap
 from fimscan.fast_values import maker, replacer
 from fimscan.gc_pause import gc_paused
-from fimscan.grouping import Facts, Nature, Provenance, nature_of, process_key, programs
+from fimscan.grouping import Facts, Nature, Provenances, nature_of, process_key, programs
 from fimscan.model import (
     Actor,
+    AnswerPattern,
     Attribution,
     Change,
     Diff,
@@ -29,11 +31,13 @@ from fimscan.packages import NOBODY, PackageQuestion, PackageSources, Writers, c
 from fimscan.paths import is_within
 from fimscan.pipeline.history.change_sets import lineages_of
 from fimscan.pipeline.packages import manifest_directory, provenance_of
+from fimscan.spool import Spool, in_pieces
 from fimscan.store.database import Database
 
 _DEB_BUDGET = 8 * 1024 * 1024  # read in less than a second
 _READ_BUDGET = 96 * 1024 * 1024  # some 2,000 files of usual size in half a second
 _SCAN_BUDGET = 4 * 1024**3  # what a scan has just read, and some 10 seconds at most; a report finds the digests then
+_AT_ONCE = 8000  # changes: in smaller parts, the databases of packages would be read too often
 _DATABASES = (b"/var/lib/dpkg/", b"/var/lib/rpm/", b"/usr/lib/sysimage/rpm/")
 _WRITING = frozenset({Role.WRITER, Role.PLACER})
 _NAMED = frozenset({Verdict.CONFIRMED, Verdict.LIKELY})
@@ -71,7 +75,7 @@ def with_packages(database: Database, diff: Diff, sources: PackageSources) -> Pa
     """
     if not diff.findings or diff.host != os.uname().nodename:
         return Packaged(diff, Facts())
-    return packaged_by(sources, diff, lineages_of(database, diff.findings))
+    return packaged_by(sources, diff, lineages_of(database, diff.findings), database.directory)
 
 
 def with_package(database: Database, finding: Finding, sources: PackageSources) -> tuple[Finding, tuple[str, ...]]:
@@ -86,16 +90,44 @@ def with_package(database: Database, finding: Finding, sources: PackageSources) 
 
 
 @gc_paused()
-def packaged_by(sources: PackageSources, diff: Diff, lineages: Mapping[object, Lineage]) -> Packaged:
+def packaged_by(
+    sources: PackageSources, diff: Diff, lineages: Mapping[object, Lineage], directory: str | None = None
+) -> Packaged:
     """The same with the packages of ``sources``; files outside of its root are not asked for.
 
-    ``lineages`` are by process key.
+    ``lineages`` are by process key. Findings that are on disk are asked about in parts, which share the budgets of
+    ``sources`` evenly, and are kept in another file, in ``directory``.
     """
-    findings, report = _answered(diff.findings, sources, lineages)
+    is_on_disk = isinstance(diff.findings, Spool)
+    findings, report = (
+        _answered_in_parts(diff.findings, sources, lineages, directory)
+        if is_on_disk
+        else _answered(diff.findings, sources, lineages)
+    )
     if not report.databases:
         return Packaged(diff, Facts(lineages=lineages), report.problems)
     facts = Facts(lineages=lineages, provenance=_provenance(findings))
     return Packaged(replace(diff, findings=findings), facts, report.problems)
+
+
+def _answered_in_parts(
+    findings: Sequence[Finding], sources: PackageSources, lineages: Mapping[object, Lineage], directory: str | None
+) -> tuple[Sequence[Finding], PackageReport]:
+    """As :func:`_answered`, with less memory; the report has no answers."""
+    parts = -(-len(findings) // _AT_ONCE)
+    read_budget = None if sources.read_budget is None else sources.read_budget // parts
+    sources = replace(sources, deb_budget=sources.deb_budget // parts, read_budget=read_budget)
+    found = Spool[Finding]((), directory, AnswerPattern)
+    problems: dict[str, None] = {}
+    databases: tuple[str, ...] = ()
+    for some in in_pieces(findings, _AT_ONCE):
+        answered, report = _answered(some, sources, lineages)
+        problems |= dict.fromkeys(report.problems)
+        databases = report.databases
+        if not databases:
+            break
+        found.extend(answered)
+    return found, PackageReport(answers=(), problems=tuple(problems), databases=databases)
 
 
 def _answered(
@@ -171,13 +203,13 @@ def _lineage(actor: Actor, lineages: Mapping[object, Lineage]) -> Lineage:
     return Lineage(actor=actor, unknown=actor.ppid) if found is None else _of_call(found, actor=actor)
 
 
-def _provenance(findings: Iterable[Finding]) -> dict[bytes, Provenance]:
-    found = {}
-    for row in findings:
-        answer, change = row.package, row.change
-        if answer is not None and _tells(change, answer):
-            found[change.path] = provenance_of(answer)
-    return found
+def _provenance(findings: Sequence[Finding]) -> Provenances:
+    told = (
+        (row.change.path, provenance_of(row.package))
+        for row in findings
+        if row.package is not None and _tells(row.change, row.package)
+    )
+    return CompactMap(told) if isinstance(findings, Spool) else dict(told)
 
 
 def _tells(change: Change, answer: PackageAnswer) -> bool:

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import pairwise
 
 from fimscan.config import Config, Output
 from fimscan.errors import FimscanError
-from fimscan.model import ChangeKind, Finding, Scan, UnmodifiedOpen, Verdict
+from fimscan.model import AnswerPattern, ChangeKind, Finding, Scan, UnmodifiedOpen, Verdict
 from fimscan.pipeline.importance import Importance
 from fimscan.pipeline.record.recorder import Recorder
-from fimscan.spool import in_pieces
+from fimscan.spool import in_pieces, keep
 from fimscan.store import findings as finding_store
 from fimscan.store import outbox
 from fimscan.store import scan_results as scan_result_store
@@ -96,10 +97,14 @@ def seal(
     return sealed
 
 
-def sealed_findings(session: Session, scan_id: int, config: Config) -> tuple[Finding, ...]:
+def sealed_findings(session: Session, scan_id: int, config: Config) -> Sequence[Finding]:
     """Load the findings of a sealed scan, numbered, in order of path, with the severities of ``config``.
 
-    The answers have no reasoning: a report of a scan shows none.
+    The answers have no reasoning: a report of a scan shows none. Very many findings are kept on disk.
     """
-    found = finding_store.answers_between(session, scan_id - 1, scan_id)
-    return Importance(config.watch).on_all(sorted(found, key=lambda finding: finding.change.path))
+    found = map(Importance(config.watch).on, finding_store.answers_of_scan(session, scan_id))
+    kept = keep(found, session.directory, AnswerPattern)
+    # They were stored in this order. A server may give them in any.
+    if any(earlier.change.path > later.change.path for earlier, later in pairwise(kept)):
+        return tuple(sorted(kept, key=lambda finding: finding.change.path))
+    return kept
