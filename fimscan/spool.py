@@ -9,9 +9,11 @@ import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
-from itertools import chain, islice
+from enum import Enum
+from itertools import chain, count, islice
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, overload
+from weakref import WeakValueDictionary
 
 from fimscan import model
 from fimscan.errors import StoreError
@@ -22,8 +24,8 @@ S = TypeVar("S")
 
 PIECE = 2000  # so many values are worked on at once where there may be any number of them
 MANY = 4000  # so many are kept on disk
-_TOGETHER = 16  # values that are written as one part: fewer take longer, more make it slow to load a single one
-_KEPT = 64  # parts in memory
+_TOGETHER = 32  # values that are written as one part: fewer take longer, more make it slow to load a single one
+_KEPT = 32  # parts in memory
 _IN_MEMORY = 1 << 20  # bytes of which no file is made
 
 
@@ -127,8 +129,7 @@ class Spool(Sequence[T], Generic[T]):
             except OSError as error:
                 raise self._failure(error) from error
         # What this process wrote itself, to a file that nothing else can open by a name.
-        reader = pickle.Unpickler(io.BytesIO(data)) if self._shared is None else self._shared.reader(data)  # noqa: S301
-        found: list[T] = reader.load()
+        found: list[T] = pickle.loads(data)  # noqa: S301
         return found
 
     def _failure(self, error: OSError) -> StoreError:
@@ -143,74 +144,67 @@ def keep(values: Iterable[T], directory: str | None, shared: type | None = None)
     return tuple(first) if len(first) < MANY else Spool(chain(first, values), directory, shared)
 
 
+# --------------------------------------------------------------------------------------------------------------------
+# Pickling in a fifth of the usual time. Dataclasses restore their values with a loop over their fields, enumerations by
+# a call that looks a value up.
+
+
 class _Shared:
     """The parts of values that stay in memory."""
 
+    _last = count()
+
     def __init__(self, kind: type) -> None:
         self.kind = kind
-        self.parts: list[object] = []
-        self.numbers: dict[int, int] = {}  # by the places of the parts in memory
+        self._number = next(_Shared._last)
+        self._parts: list[object] = []
+        self._places: dict[int, int] = {}  # by the identity of the parts
+        _SHARED[self._number] = self
 
-    def reader(self, data: bytes) -> pickle.Unpickler:
-        """A reader of values that takes these parts from here."""
-        return _SharingReader(io.BytesIO(data), self.parts)
+    def reduced(self, part: object) -> tuple[Any, ...]:
+        """What stands for a part in a file."""
+        place = self._places.get(id(part))
+        if place is None:
+            place = self._places[id(part)] = len(self._parts)
+            self._parts.append(part)
+        return _part, (self._number, place)
 
-
-class _SharingWriter(pickle.Pickler):
-    def __init__(self, out: io.BytesIO, shared: _Shared) -> None:
-        super().__init__(out, pickle.HIGHEST_PROTOCOL)
-        self._shared = shared
-
-    def persistent_id(self, value: object) -> int | None:
-        if not isinstance(value, self._shared.kind):
-            return None
-        number = self._shared.numbers.get(id(value))
-        if number is None:
-            number = self._shared.numbers[id(value)] = len(self._shared.parts)
-            self._shared.parts.append(value)
-        return number
+    def at(self, place: int) -> object:
+        """A part again."""
+        return self._parts[place]
 
 
-class _SharingReader(pickle.Unpickler):
-    def __init__(self, data: io.BytesIO, parts: Sequence[object]) -> None:
-        super().__init__(data)
-        self._parts = parts
+_SHARED: WeakValueDictionary[int, _Shared] = WeakValueDictionary()
 
-    def persistent_load(self, number: int) -> object:
-        return self._parts[number]
+
+def _part(number: int, place: int) -> object:
+    return _SHARED[number].at(place)
+
+
+def _reducer(cls: type) -> Callable[[Any], Any] | None:
+    """A function that says how a value of a class of the model is made again; ``None`` for the usual way."""
+    if issubclass(cls, Enum):
+        return lambda member: f"{cls.__qualname__}.{member.name}"  # as a global name
+    names = [field.name for field in fields(cls)] if is_dataclass(cls) and "__slots__" in vars(cls) else []
+    if len(names) < 2 or hasattr(cls, "__post_init__"):
+        return None
+    build, values_of = builder(cls), attrgetter(*names)
+    build.__module__, build.__qualname__ = __name__, f"_build_{cls.__name__}"
+    globals()[build.__qualname__] = build
+    return lambda value: (build, values_of(value))
+
+
+_REDUCERS = {
+    cls: reducer for cls in vars(model).values() if isinstance(cls, type) and (reducer := _reducer(cls)) is not None
+}
 
 
 def _dumps(values: object, shared: _Shared | None) -> bytes:
     buffer = io.BytesIO()
-    pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL) if shared is None else _SharingWriter(buffer, shared)
-    pickler.dispatch_table = _REDUCERS
+    pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
+    pickler.dispatch_table = _REDUCERS if shared is None else _REDUCERS | {shared.kind: shared.reduced}
     pickler.dump(values)
     return buffer.getvalue()
-
-
-# Dataclasses restore their values with a loop over their fields, which takes most of the time.
-_PLAIN = [
-    cls
-    for cls in vars(model).values()
-    if isinstance(cls, type) and is_dataclass(cls) and "__slots__" in vars(cls) and not hasattr(cls, "__post_init__")
-]
-_VALUES: dict[type, Callable[[Any], Any]] = {
-    cls: attrgetter(*names) for cls in _PLAIN if len(names := [field.name for field in fields(cls)]) > 1
-}
-_BUILDERS: dict[type, Callable[..., Any]] = {cls: builder(cls) for cls in _VALUES}
-
-
-def _reduced(value: Any) -> tuple[Any, ...]:
-    cls = type(value)
-    return _built, (cls, *_VALUES[cls](value))
-
-
-def _built(cls: type[T], *values: Any) -> T:
-    made: T = _BUILDERS[cls](*values)
-    return made
-
-
-_REDUCERS = dict.fromkeys(_VALUES, _reduced)
 
 
 def _write_all(file: io.BytesIO | io.FileIO, data: bytes) -> None:

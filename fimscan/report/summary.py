@@ -9,8 +9,11 @@ from fimscan.model import ChangeKind, Diff, Verdict
 
 def summary(diff: Diff) -> dict[str, int]:
     """The number of rows of each kind and of each verdict."""
-    kinds = Counter(finding.change.kind for finding in diff.findings)
-    verdicts = Counter(finding.attribution.verdict for finding in diff.findings)
+    both = Counter((finding.change.kind, finding.attribution.verdict) for finding in diff.findings)
+    kinds, verdicts = Counter[ChangeKind](), Counter[Verdict]()
+    for (kind, verdict), number in both.items():
+        kinds[kind] += number
+        verdicts[verdict] += number
     return {
         **{kind.value: kinds[kind] for kind in ChangeKind},
         "unreadable": len(diff.unreadable),

@@ -163,7 +163,10 @@ class Attributor:
             is_timed=self._numbering.is_timed,
         )
         begin_ns = min(seen.begins, default=end)
-        for piece in in_pieces(zip(changes, translated.changes, strict=True)):
+        pairs: Iterator[tuple[Change, Change]] = ((change, change) for change in changes)
+        if translated.changes is not changes:
+            pairs = zip(changes, translated.changes, strict=True)
+        for piece in in_pieces(pairs):
             mine = [change for change, _ in piece]
             prior.load(mine)
             of_piece = replace(
