@@ -13,7 +13,7 @@ from enum import Enum
 from itertools import chain, count, islice
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, overload
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize
 
 from fimscan import model
 from fimscan.errors import StoreError
@@ -113,9 +113,10 @@ class Spool(Sequence[T], Generic[T]):
 
     def _move_to_disk(self, written: io.BytesIO) -> None:
         try:
-            made = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115  # closed with the sequence
+            made = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115  # closed below
         except OSError:
             return  # no directory that can be written to
+        finalize(self, made.close)
         _write_all(made, written.getvalue())
         self._file = made
 
