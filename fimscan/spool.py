@@ -238,8 +238,8 @@ class Mapped(Sequence[T], Generic[S, T]):
         return self._make(self._values[-1 - place if self._backwards else place])
 
 
-def in_pieces(values: Iterable[T], size: int = PIECE) -> Iterator[list[T]]:
-    """Yield lists of so many values; the last one may be shorter."""
+def in_pieces(values: Iterable[T], size: int | None = None) -> Iterator[list[T]]:
+    """Yield lists of so many values, :data:`PIECE` by default; the last one may be shorter."""
     values = iter(values)
-    while piece := list(islice(values, size)):
+    while piece := list(islice(values, size or PIECE)):
         yield piece

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import tracemalloc
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def test_a_full_disk_is_an_error_with_its_place(monkeypatch: pytest.MonkeyPatch)
         def write(self, data: bytes) -> int:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(spool.tempfile, "TemporaryFile", lambda **_: Full())
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Full())
     with pytest.raises(StoreError, match="temporary file in /somewhere: No space left on device"):
         Spool(some_changes(100), "/somewhere")
 

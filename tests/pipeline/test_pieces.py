@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from fimscan import spool
 from fimscan.config import parse_config
 from fimscan.pipeline import run_scan
-from fimscan.pipeline.audit import attribution
-from fimscan.pipeline.record import scan_entry
 from fimscan.store import findings
 from fimscan.store.database import Database
 
@@ -19,8 +18,9 @@ def test_each_change_is_stored_once_whatever_the_pieces(
     size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Added, modified and removed files: each with its states, in order of path, and counted."""
-    for module, name in ((attribution, "_AT_ONCE"), (scan_entry, "_AT_ONCE"), (findings, "_MANY")):
-        monkeypatch.setattr(module, name, size)
+    for name in ("PIECE", "MANY", "_TOGETHER", "_KEPT"):
+        monkeypatch.setattr(spool, name, size)
+    monkeypatch.setattr(findings, "_MANY", size)
     watched = tmp_path / "watched"
     watched.mkdir()
     for number in range(10):
