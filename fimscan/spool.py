@@ -39,13 +39,21 @@ class Spool(Sequence[T], Generic[T]):
         values: the first values.
         directory: where the file is; ``None`` for that of temporary files. Where none can be made, its content is kept
             in memory.
+        together: how many values are written as one part; few where they are asked for in any order.
         shared: parts of values that are of this type are kept in memory, each once: those of all values are few.
 
     Raises:
         StoreError: the file could not be written or read, such as on a full disk.
     """
 
-    def __init__(self, values: Iterable[T] = (), directory: str | None = None, shared: type | None = None) -> None:
+    def __init__(
+        self,
+        values: Iterable[T] = (),
+        directory: str | None = None,
+        shared: type | None = None,
+        together: int | None = None,
+    ) -> None:
+        self._together = together or _TOGETHER
         self._directory = directory
         self._shared = None if shared is None else _Shared(shared)
         self._file: io.BytesIO | io.FileIO = io.BytesIO()
@@ -57,7 +65,7 @@ class Spool(Sequence[T], Generic[T]):
     def append(self, value: T) -> None:
         """Add a value at the end."""
         self._last.append(value)
-        if len(self._last) == _TOGETHER:
+        if len(self._last) == self._together:
             self._write(_dumps(self._last, self._shared))
             self._last = []
 
@@ -67,7 +75,7 @@ class Spool(Sequence[T], Generic[T]):
             self.append(value)
 
     def __len__(self) -> int:
-        return (len(self._offsets) - 1) * _TOGETHER + len(self._last)
+        return (len(self._offsets) - 1) * self._together + len(self._last)
 
     def __iter__(self) -> Iterator[T]:
         for part in range(len(self._offsets) - 1):
@@ -90,7 +98,7 @@ class Spool(Sequence[T], Generic[T]):
             place += len(self)
         if not 0 <= place < len(self):
             raise IndexError(place)
-        part, position = divmod(place, _TOGETHER)
+        part, position = divmod(place, self._together)
         if part == len(self._offsets) - 1:
             return self._last[position]
         kept = self._kept.pop(part, None)

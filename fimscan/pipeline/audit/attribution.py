@@ -45,6 +45,7 @@ from fimscan.store.session import Session
 
 # Audit timestamps and read times come from coarse clocks; they may differ by this much.
 _SLACK_NS = 2 * attribution.SLACK_NS
+_TOGETHER = 4  # accesses: files are seldom answered in the order in which they were accessed
 _NO_DIRECTORIES = attribution.KnownDirectories.of(())
 Identity: TypeAlias = tuple[int, int]
 #: A name as (identity of its directory, last component).
@@ -141,7 +142,8 @@ class Attributor:
         coverage = self._coverage(start, end)
         links = self._other_links(changes)
         relevant = self._relevant(attribution.Relevance(changes, known, self._numbering.audited, links))
-        loaded = Spool(access_store.load(session, relevant, user_name=user_name), session.directory)
+        found = access_store.load(session, relevant, user_name=user_name)
+        loaded = Spool(found, session.directory, together=_TOGETHER)
         lives = self._processes.distinguish_lives(loaded, seen.held, self._span)
         # They were loaded backwards in time.
         accesses: Sequence[FileAccess] = Mapped(lambda one: access_of_life(one, lives), loaded, backwards=True)
