@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError
 
 import pytest
+from msgspec.structs import replace
 
 from fimscan.fast_values import maker, replacer
 from fimscan.model import Attribution, Change, ChangeKind, Finding, Verdict, Window

@@ -6,8 +6,9 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter, itemgetter
+
+from msgspec import Struct
 
 from fimscan.attribution.coverage import SLACK_NS
 from fimscan.compact import HashedSet, Postings
@@ -24,8 +25,7 @@ UNBINDS = frozenset({Action.UNLINK, Action.RMDIR, Action.RENAME})
 _TURNS = BINDS | UNBINDS
 
 
-@dataclass(frozen=True, slots=True)
-class KnownDirectories:
+class KnownDirectories(Struct, frozen=True):
     """The directories known to the scans: they resolve names that are relative to a descriptor.
 
     ``paths`` maps the identity of a directory to the paths that it had; ``identities`` is the other direction.

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
 from rich.cells import chop_cells
 from rich.text import Text
 
@@ -56,8 +57,7 @@ class DeskLike(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Decided:
+class _Decided(Struct, frozen=True):
     act: int
     status: DispositionStatus
     rows: tuple[RankedRow, ...]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.evidence.archive import Staged
 from fimscan.evidence.inputs import FoundChange

@@ -7,8 +7,10 @@ all of it. So whoever has both sees whether there is anything between them.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict, fields
 
 from fimscan.errors import VerificationError
 from fimscan.report.display import json_text, time_text
@@ -16,8 +18,7 @@ from fimscan.report.display import json_text, time_text
 SCHEMA = "fimscan.evidence.manifest/1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Previous:
+class Previous(Struct, frozen=True, kw_only=True):
     """The bundle that another one follows.
 
     Attributes:
@@ -35,8 +36,7 @@ class Previous:
     head: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(Struct, frozen=True, kw_only=True):
     """What a bundle is about; the times as in :class:`fimscan.evidence.inputs.BundleInput`.
 
     ``host_id`` is empty if there is none. ``previous`` is ``None`` if the bundle follows no other.

@@ -5,12 +5,15 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
 from operator import attrgetter
 from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan.by_pattern import ByPattern
 from fimscan.fast_values import maker, replacer
@@ -69,8 +72,7 @@ class RankedRow:
     __hash__ = None  # type: ignore[assignment]  # as of the findings
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChangeSet:
+class ChangeSet(Struct, frozen=True, kw_only=True, dict=True):
     """Changes that belong together. ``rows`` are in order of urgency.
 
     ``number`` counts from 1 in the order of urgency; it is valid for one report only. ``roots`` are the uppermost known
@@ -117,8 +119,7 @@ class ChangeSet:
         return Counter(row.provenance.shipped for row in self.rows if row.provenance is not None)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Grouping:
+class Grouping(Struct, frozen=True, kw_only=True, dict=True):
     """The rows of a report, ranked and grouped. ``rows`` are in the order of the findings, ``sets`` by urgency."""
 
     rows: tuple[RankedRow, ...]

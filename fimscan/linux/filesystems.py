@@ -15,7 +15,9 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from fimscan.linux.mounts import Mount, is_below_mount_that_may_hang, mount_of, parse_mounts
 from fimscan.paths import innermost, is_within
@@ -40,8 +42,7 @@ _FIRST_SPARE_MINOR = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Root:
+class Root(Struct, frozen=True, kw_only=True):
     """A directory below which files have another device number: a watch, a mount point, or a btrfs subvolume.
 
     Attributes:
@@ -96,8 +97,7 @@ class Root:
         return self.kind == OVERLAY and bool(self.layers)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Devices:
+class Devices(Struct, frozen=True, kw_only=True):
     """The file systems that a scan met.
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from fimscan.fast_values import replacer
 from fimscan.model import FileKind, FileState, PackageAnswer, PackageFact, PackageReason, PackageReport
@@ -30,8 +31,7 @@ _altered = replacer(Claim)
 _COST_OF_OPENING = 16 * 1024  # as long as reading so many bytes takes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageSources:
+class PackageSources(Struct, frozen=True, kw_only=True):
     """Where packages are looked up.
 
     ``root`` is the directory of the checked system: paths in questions and databases are relative to it.

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
+
+from msgspec.structs import replace
 
 from fimscan.model import PackageFact, PackageReason
 from fimscan.packages.claims import Claim, Findings, Wanted

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from fimscan.fast_values import maker
 from fimscan.model import FileKind, PackageFact, PackageOwner, PackageProof, PackageReason

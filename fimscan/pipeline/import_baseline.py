@@ -20,9 +20,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TypeAlias
+
+from msgspec.structs import replace
 
 from fimscan import attribution, compare
 from fimscan.attribution.index import ancestors

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import permutations
 from operator import itemgetter
 from typing import Any, TypeAlias
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select, text, update
 
 from fimscan.fast_values import maker
@@ -45,8 +46,7 @@ KnownRow: TypeAlias = Sequence[Any]
 """(path, state digest, row number ...) of an open version."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
+class Version(Struct, frozen=True, kw_only=True):
     """A stored file state. ``digest`` is its state digest (see :func:`fimscan.store.ledger.state_digest`)."""
 
     id: int

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from fimscan.attribution import CoverageMap, Extent, Need, covers
 from fimscan.model import AuditNotice, AuditObservation, EventId, Gap, GapReason, NoticeKind, Window

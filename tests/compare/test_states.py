@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fimscan.compare import Pair, differences, merge, same_state, with_moves
 from fimscan.model import ChangeKind, Digest, FileKind, FileState, Unreadable, UnreadableReason, Xattr

@@ -9,10 +9,10 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from fimscan.evidence.assessment.document import Report, report_of
 from fimscan.evidence.assessment.mapping import FRAMEWORKS

@@ -6,12 +6,12 @@ import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
+from msgspec.structs import replace
 
 from fimscan.config import parse_config
 from fimscan.errors import UsageError

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fimscan.evidence.inputs import BundleInput
 from fimscan.model import Digest, FileKind, FileState, Prefix, Scan, Xattr

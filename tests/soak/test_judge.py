@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fimscan.model import Attribution, ControlFailure, ControlKind, Coverage, Finding, Gap, GapReason, Reason, Verdict
 from tests.soak.judge import Judge, Judgement, Waited

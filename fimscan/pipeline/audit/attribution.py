@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
-from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple, TypeAlias
+
+from msgspec.structs import replace
 
 from fimscan import attribution
 from fimscan.compact import Identities

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from fimscan.linux import fanotify, handles
 from fimscan.linux.fanotify import Handle
 from fimscan.linux.mounts import Mount, mount_of, own_mounts
@@ -15,8 +17,7 @@ from fimscan.model import WitnessHole
 from fimscan.paths import is_within
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
+class Root(Struct, frozen=True):
     """A monitored directory or, for a single monitored file, its directory (not ``recursive``).
 
     It is opened for each check: an open descriptor would keep the file system from being unmounted.

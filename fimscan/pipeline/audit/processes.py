@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from itertools import chain
 from operator import attrgetter
+
+from msgspec.structs import replace
 
 from fimscan import attribution, audit
 from fimscan.linux.views import START_SLACK_NS

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan import compare
 from fimscan.fast_values import maker
@@ -11,8 +12,7 @@ from fimscan.model import Change, FileKind, Window
 from fimscan.store.files import Version
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathHistory:
+class PathHistory(Struct, frozen=True, kw_only=True):
     """The versions of a path from the accepted one to the present one.
 
     Attributes:

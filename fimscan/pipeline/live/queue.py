@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from msgspec import Struct, field
+
 _LONGEST_PAUSE_S = 60.0
 _MOST_PATHS = 100_000
 _REMEMBERED = 10_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookRequest:
+class LookRequest(Struct, frozen=True, kw_only=True):
     """A path to look at.
 
     Attributes:
@@ -36,8 +37,7 @@ class Next(StrEnum):
     AGAIN = "again"  # look again, after a pause
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """What happens to a path next; with ``below``, the next look takes in the subtree."""
 
     path: bytes
