@@ -250,7 +250,7 @@ def _stage_report(scope: Scope, fingerprint: str, members: _Members) -> None:
     page = members.stage(REPORT)
     for text in html_report(report):
         page.write(encode(text))
-    members.stage(REPORT_PDF).write(pdf_report(report))
+    members.stage(REPORT_PDF).write(pdf_report("".join(page.lines())))
     digests = {name: staged.sha256 for name, staged in members.items()}
     members.stage(RESULTS).write(oscal_results(scope, observations, report, digests))
 
