@@ -97,7 +97,7 @@ def pci_dss(  # noqa: PLR0913  # one argument for each option
     previous = None if before is None else before.as_previous
     start_ns = previous.covered_to_ns if previous is not None else _nanoseconds(start or "", "--from")
     if start_ns >= end_ns:
-        begin = f"--from {start}" if start is not None else f"the end of {since_bundle}, {time_text(start_ns)},"
+        begin = f"--from {start}" if start is not None else f"{since_bundle} ends {time_text(start_ns)}, which"
         raise UsageError(f"{begin} is not before --to {end}")
     if sample is None and seed is not None:
         raise UsageError("--seed needs --sample")
@@ -119,6 +119,10 @@ def pci_dss(  # noqa: PLR0913  # one argument for each option
     ):
         if before is not None:
             _check_host(before, data)
+            if data.covered_to_ns <= start_ns:
+                raise UsageError(
+                    f"nothing is newer than {since_bundle}, which ends {time_text(start_ns)}; run 'fimscan scan' first"
+                )
         failed = data.failed_checks
         key = load_or_create_key(config.evidence.key)
         links = load_chain(config.evidence.key, key.fingerprint)

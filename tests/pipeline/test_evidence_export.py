@@ -194,6 +194,9 @@ def test_bundles_that_follow_each_other(cli: Cli) -> None:
         "hours before its end: both show that time" in cli("verify", names[0], "--previous", names[1], code=25).stdout
     )
     period = ("--since-bundle", names[2], "--to", "2100-01-01", "--out", names[3])
+    (line,) = cli("export", "pci-dss", *period, code=15).stderr.splitlines()
+    assert re.fullmatch(rf"fimscan: nothing is newer than {names[2]}, which ends \S+Z; run '.* scan' first", line)
+    assert not Path(names[3]).exists()
     assert "either --from or --since-bundle" in cli("export", "pci-dss", "--from", today(), *period, code=15).stderr
     # Without what the bundle has seen last, this is not its database any more.
     with sqlite3.connect(cli.database) as connection:
