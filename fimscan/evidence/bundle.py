@@ -258,7 +258,10 @@ def _stage_report(scope: Scope, fingerprint: str, members: _Members) -> None:
 def _rows(table: Staged) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows of a CSV file, numbered as a spreadsheet does. No cell has a line break, so each is one line."""
     csv.field_size_limit(_LARGEST_CELL)
-    return enumerate(csv.DictReader(table.lines(), strict=True), 2)
+    rows = csv.reader(table.lines(), strict=True)
+    header = next(rows)
+    for number, row in enumerate(rows, 2):
+        yield number, dict(zip(header, row, strict=True))
 
 
 def _writers(data: BundleInput) -> Mapping[str, Callable[[Staged, str], int]]:

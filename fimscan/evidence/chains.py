@@ -15,7 +15,7 @@ from fimscan.store.journal import Cause, Entry
 from fimscan.store.ledger import LedgerLine, ledger_lines
 from fimscan.store.registry import Noted
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 def write_ledger(out: Staged, scans: Iterable[Scan]) -> int:

@@ -62,16 +62,17 @@ def write_changes(table: Staged, text: Staged, data: Iterable[FoundChange], host
 def _without_command_lines(finding: Finding) -> Finding:
     """Remove the command lines, which may have passwords, of all processes: also of those that caused a gap."""
     answer = finding.attribution
-    actors = tuple(actor._replace(cmdline=None) for actor in answer.actors)
-    gaps = tuple(
-        gap if gap.actor is None else replace(gap, actor=gap.actor._replace(cmdline=None))
-        for gap in answer.coverage.gaps
-    )
-    coverage = answer.coverage._replace(gaps=gaps)
+    actors = tuple([actor._replace(cmdline=None) for actor in answer.actors])
+    coverage = answer.coverage
+    if coverage.gaps:
+        gaps = tuple(
+            gap if gap.actor is None else replace(gap, actor=gap.actor._replace(cmdline=None)) for gap in coverage.gaps
+        )
+        coverage = coverage._replace(gaps=gaps)
     return _with_answer(finding, attribution=answer._replace(actors=actors, coverage=coverage))
 
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 def _ascii(value: object) -> bytes:

@@ -129,7 +129,7 @@ def collected(  # noqa: PLR0913  # each is asked for once
                 )
                 for watch in config.watch
             ],
-            files=(files.as_digested(v) or v.state for v in files.as_of(session, finished[-1].id)),
+            files=files.states_as_of(session, finished[-1].id),
             scans=scans,
             later=later,
             changes=found_changes(session, database, config, [scan for scan in scans if first and scan.id >= first]),

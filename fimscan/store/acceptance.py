@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, or_, select
 
 from fimscan.errors import UsageError
+from fimscan.fast_values import maker
 from fimscan.model import AcceptanceRecord, Approval, DispositionCategory, DispositionStatus
 from fimscan.store import files, journal, row_digests, scans, schema
 from fimscan.store.registry import Subject
 from fimscan.store.session import Session
 
 _table = schema.acceptance
+_make_record = maker(AcceptanceRecord)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +140,15 @@ def latest_acceptances(session: Session, limit: int) -> list[AcceptanceRecord]:
 def records_of(session: Session, paths: Iterable[bytes]) -> list[AcceptanceRecord]:
     """All events about any of these paths, or about everything, oldest first; without those that take others back."""
     wanted = or_(_table.c.path.is_(None), _table.c.path.in_(list(paths)))
+    query = select(_table).where(_mine(session), wanted, _table.c.undoes.is_(None)).order_by(_table.c.id)
+    return _records(session, session.execute(query).all())
+
+
+def records_about_scans(session: Session, first: int, last: int) -> list[AcceptanceRecord]:
+    """As :func:`records_of`, about the paths that scans ``first`` <= s <= ``last`` found changes of."""
+    change = schema.change
+    paths = select(change.c.path).where(change.c.host_id == session.host_id, change.c.scan_id.between(first, last))
+    wanted = or_(_table.c.path.is_(None), _table.c.path.in_(paths))
     query = select(_table).where(_mine(session), wanted, _table.c.undoes.is_(None)).order_by(_table.c.id)
     return _records(session, session.execute(query).all())
 
@@ -306,25 +318,31 @@ def _base(session: Session, until: int) -> int | None:
 
 
 def _records(session: Session, rows: Iterable[Row[Any]]) -> list[AcceptanceRecord]:
+    """The records of whole rows of the table."""
     undone = _undone(session, last_number(session))
     return [
-        AcceptanceRecord(
-            path=row.path,
-            scan=row.scan_id,
-            approval=Approval(
-                accepted_ns=row.accepted_ns,
-                user=row.user,
-                ticket=row.ticket,
-                reason=row.reason,
-                category=None if row.category is None else DispositionCategory(row.category),
-            ),
-            act=row.act,
-            status=DispositionStatus.APPROVED if row.status is None else DispositionStatus(row.status),
-            is_own=bool(row.own),
-            undoes=row.undoes,
-            plan=row.plan_id,
-            is_undone=row.act in undone,
-            number=row.id,
+        _make_record(
+            path=path,
+            scan=scan,
+            approval=_approval(*why, category),
+            act=act,
+            status=DispositionStatus.APPROVED if status is None else DispositionStatus(status),
+            is_own=bool(own),
+            undoes=undoes,
+            plan=plan,
+            is_undone=act in undone,
+            number=number,
         )
-        for row in rows
+        for number, _, path, scan, _, *why, act, status, category, own, undoes, plan in map(tuple, rows)
     ]
+
+
+@lru_cache(maxsize=64, typed=True)  # what was accepted at once has the same one
+def _approval(accepted_ns: int, user: str, ticket: str, reason: str, category: str | None) -> Approval:
+    return Approval(
+        accepted_ns=accepted_ns,
+        user=user,
+        ticket=ticket,
+        reason=reason,
+        category=None if category is None else DispositionCategory(category),
+    )

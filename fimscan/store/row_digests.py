@@ -49,12 +49,12 @@ def digest_of(values: Iterable[object]) -> bytes:
 
 def _encoded(value: object) -> bytes:
     match value:
-        case None:
-            return b"-,"
-        case int():
-            return b"%d " % value
         case str():
             data = value.encode("utf-8", "surrogateescape")
+        case int():
+            return b"%d " % value
+        case None:
+            return b"-,"
         case bytes() | memoryview():
             data = bytes(value)
         case _:  # fimscan never writes such a value, another program may
@@ -204,11 +204,9 @@ def _with_shown(
         yield Item(shown, row[number], hashlib.sha256(b"".join([parts[place] for place in places])).digest())
 
 
-def shown_values(subject: Subject, row: Mapping[str, Any]) -> list[Any]:
-    """What evidence shows of a row, in the order of its digest."""
-    assert isinstance(subject.rows, Shown)
-    values = (row[name] for name in subject.rows.columns)
-    return [codec.without_command_lines(value) if isinstance(value, str) else value for value in values]
+def shown_values(row: Iterable[Any]) -> list[Any]:
+    """What evidence shows of a row, in the order of its digest; ``row`` has its columns in this order."""
+    return [codec.without_command_lines(value) if isinstance(value, str) else value for value in row]
 
 
 def of_shown(session: Session) -> Iterator[Item]:
