@@ -22,7 +22,6 @@ from fimscan.evidence.database import failed_checks, verify_database
 from fimscan.evidence.inputs import BundleInput, Sample
 from fimscan.evidence.key_chain import MOST_BYTES as MOST_CHAIN_BYTES
 from fimscan.evidence.key_chain import load_chain, parse_links
-from fimscan.evidence.signing import load_or_create_key
 from fimscan.evidence.timestamp import MOST_BYTES
 from fimscan.evidence.verify import Known, Opened, VerifyReport, opened_bundle, verify_bundle
 from fimscan.gc_pause import gc_paused
@@ -32,6 +31,7 @@ from fimscan.pipeline.audit.rules import rules_for
 from fimscan.report.display import show, size_text, time_text
 from fimscan.report.documents.checks import verify_document, verify_result
 from fimscan.report.json import write_document
+from fimscan.signing import load_or_create_key
 from fimscan.store.database import Database
 from fimscan.store.session import Session
 

@@ -13,7 +13,6 @@ import click
 from fimscan.cli.context import Settings, exit_code, note, packaged, screen_size, use_color
 from fimscan.cli.last_shown import remember_scan
 from fimscan.cli.remedies import own_command
-from fimscan.cli.signer import signing_key
 from fimscan.config import Config
 from fimscan.grouping import Facts, Grouping
 from fimscan.model import ControlReport, Diff
@@ -22,6 +21,7 @@ from fimscan.pipeline.controls import record as controls
 from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import count_older
 from fimscan.pipeline.history.reporting import report_once
+from fimscan.pipeline.signer import signing_key
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.controls import control_lines, host_lines
 from fimscan.report.display import show, size_text

@@ -68,7 +68,6 @@ from fimscan.evidence.readme import Facts, readme
 from fimscan.evidence.records import write_hosts, write_retention
 from fimscan.evidence.response import write_alert_routes, write_alerts, write_dispositions
 from fimscan.evidence.sample import Sampler
-from fimscan.evidence.signing import Signer
 from fimscan.evidence.tables import (
     encode,
     write_continuity,
@@ -83,6 +82,7 @@ from fimscan.evidence.tables import (
 from fimscan.model import ScanStatus
 from fimscan.passwords import without_password
 from fimscan.report.display import show, time_text
+from fimscan.signing import Signer
 
 _NS_PER_DAY = 86400 * 10**9
 _LARGEST_CELL = 1 << 30  # a message can be about many thousand changes, which 10-alerts.csv lists in one cell

@@ -17,7 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from fimscan.errors import InputError, OutputError
-from fimscan.evidence.signing import (
+from fimscan.report.display import time_text
+from fimscan.signing import (
     Signer,
     fingerprint_of,
     install_key,
@@ -26,7 +27,6 @@ from fimscan.evidence.signing import (
     new_key,
     signature_holds,
 )
-from fimscan.report.display import time_text
 from fimscan.whole_file import replaced
 
 _FIRST_LINE = "fimscan key rotation/1"

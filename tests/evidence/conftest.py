@@ -25,7 +25,6 @@ from fimscan.evidence.inputs import (
     MonitoredLog,
     Retained,
 )
-from fimscan.evidence.signing import SigningKey
 from fimscan.model import (
     AcceptanceRecord,
     Actor,
@@ -71,6 +70,7 @@ from fimscan.model import (
     Verdict,
     Window,
 )
+from fimscan.signing import SigningKey
 from fimscan.store.bound_rows import SUBJECTS, BoundRow
 from fimscan.store.database import Database
 from fimscan.store.journal import Entry

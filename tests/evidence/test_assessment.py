@@ -25,7 +25,6 @@ from fimscan.evidence.assessment.scope import Scope, scope_of
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.contents import CONTENTS
 from fimscan.evidence.inputs import BundleInput, ClockAtScan, CriticalPattern, FoundChange, MonitoredLog, Retained
-from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.tables import FileTotals
 from fimscan.evidence.verify import verify_bundle
 from fimscan.model import (
@@ -41,6 +40,7 @@ from fimscan.model import (
     StepState,
     Verdict,
 )
+from fimscan.signing import SigningKey
 from fimscan.store.logs import LogHistory
 from tests.evidence.conftest import (
     ALICE,
