@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 _WITH_TEXT = ("text", "json", "ndjson", "html")
 _MOST_TEXTS = 200  # rows; the rest says how to ask for it
 _FORMATS = ("text", "json", "ndjson", "csv", "html")
-_WITH_KEY = ("json", "html")  # text has no line for it on its one screen: --verbose prints it
+_WITH_KEY = ("text", "json", "html")  # text has its beginning, --verbose prints all of it
 _WITH_HEADLINE = ("text", "html")  # it says that a filter matched nothing; other formats have a line on standard error
 
 

@@ -90,18 +90,18 @@ def scan(  # noqa: PLR0913  # one argument for each option
     with ExitStack() as opened:
         with controls.noting_unopened():
             database = opened.enter_context(settings.database(create=True, adopt=adopt))
-        with _progress(database) as progress, controls.noting_failure(database, config.output):
+        with _progress(database) as progress, controls.noting_failure(database, config):
             controls.before_scan(database)
             result = run_scan(database, config, source=source, trigger=trigger, full=full, on_progress=progress)
             controls.after_scan(database, config, source, result)
         for problem in result.new_problems:
             note(problem)
-        with report_once(database, result) as reported, controls.report_once(database, config.output) as report:
+        with report_once(database, result) as reported, controls.report_once(database, config) as report:
             found, facts = packaged(database, reported.diff, settings, disabled=no_packages, after_scan=True)
+            found = replace(found, signing_key=signing_key(config))
             shown = replace(reported, diff=found)
             is_listed = True
             if form == "json":
-                found = replace(found, signing_key=signing_key(config))
                 write_json(found, sys.stdout, grouping_of(database, found, facts), report)
             else:
                 above = print_controls(report)

@@ -142,7 +142,11 @@ def test_reports_show_the_fingerprint_of_the_key(cli: Cli) -> None:
     assert cli.diff()["signing_key"] == fingerprint
     assert fingerprint in cli("diff", "--format", "html", code=4).stdout
     assert fingerprint in cli("--verbose", "diff", code=4).stderr
+    short = fingerprint.removeprefix("SHA256:")[:19]
     assert fingerprint not in cli("diff", code=4).stdout
+    assert f"; key {short}\n" in cli("diff", code=4).stdout
+    (cli.watched / "a").write_text("another")
+    assert f"; key {short}\n" in cli("scan", "--no-audit", code=4).stdout  # what cron mails
     key.write_text("no key")
     assert "Signing key" not in cli("status", code=0).stdout and cli.diff()["signing_key"] is None
 
