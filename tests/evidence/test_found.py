@@ -8,12 +8,13 @@ from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import closing
 
-from sqlalchemy import select
+import pytest
+from sqlalchemy import BigInteger, Boolean, Integer, select
 
 from fimscan.store import acceptance, files, findings, schema
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
-from tests.evidence.site import Site
+from tests.evidence.site import Site, problems
 
 PATHS = [b"/w/%d" % number for number in range(40)] + [b"/w/\xff"]
 
@@ -77,3 +78,13 @@ def test_a_version_that_was_altered_is_shown_as_it_is_stored(copied: Callable[..
         assert found == [version.state for version in files.as_of(session, last.id)]
         assert not any(map(files.holds, files.rows_in_order(session)))
     assert {state.size for state in found} == {4711}
+
+
+WHOLE = (BigInteger, Integer, Boolean)
+NUMBERS = [column.name for column in schema.file_version.columns if isinstance(column.type, WHOLE)]
+
+
+@pytest.mark.parametrize("column", [name for name in NUMBERS if name not in ("id", "host_id")])
+def test_a_fraction_in_a_column_of_whole_numbers_is_noticed(copied: Callable[..., Database], column: str) -> None:
+    """A digest over decimal numbers must not leave out what is behind the point."""
+    assert problems(copied(f"UPDATE file_version SET {column} = {column} + 0.25 WHERE {column} IS NOT NULL"))
