@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select, text, update
@@ -38,7 +38,7 @@ _SHORT = (table.c.path, table.c.state_digest, table.c.id)
 _DEV, _INODE = itemgetter(6), itemgetter(7)  # columns of known_with_stats
 _NUMBERS = slice(table.c.keys().index("kind"), table.c.keys().index("xxh3_128"))
 _TEXTS = slice(table.c.keys().index("xxh3_128"), table.c.keys().index("read_start_ns"))
-_PATH_AND_SCAN = itemgetter(2, 3)  # columns of the table
+_PATH_AND_SCAN = attrgetter("state.path", "first_scan")
 _FIRST_OF_STATE = table.c.keys().index("kind")  # what follows is the state; its path comes before
 
 KnownRow: TypeAlias = Sequence[Any]
@@ -268,8 +268,10 @@ def versions_between(session: Session, start: int, end: int) -> list[Version]:
     mine = table.c.host_id == session.host_id
     every = select(*map(plain, table.c)).where(mine)
     queries = (every.where(within(table.c.first_scan)), every.where(within(table.c.end_scan)))
-    unique = {row[0]: row for query in queries for rows in plain_rows(session, query, _MANY) for row in rows}
-    return [version_of(row) for row in sorted(unique.values(), key=_PATH_AND_SCAN)]
+    unique = {
+        row[0]: version_of(row) for query in queries for rows in plain_rows(session, query, _MANY) for row in rows
+    }
+    return sorted(unique.values(), key=_PATH_AND_SCAN)
 
 
 def by_ids(session: Session, ids: Iterable[int]) -> dict[int, Version]:

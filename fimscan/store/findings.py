@@ -218,14 +218,12 @@ def _findings(
     """The findings of a query of :func:`_finished_changes`, by their numbers: oldest first."""
     known = known or {}
     answers = answers or codec.AttributionReader()
-    known_states = {number: version.state for number, version in known.items()}
     found = []
     for rows in plain_rows(session, query, _MANY):
-        ids = {number for row in rows for number in row[_VERSIONS] if number is not None}
-        states: Mapping[int, FileState] = known_states
-        if missing := ids - known_states.keys():
-            loaded = {number: version.state for number, version in files.by_ids(session, missing).items()}
-            states = {**loaded, **{number: known_states[number] for number in ids - missing}}
+        needed = {number for row in rows for number in row[_VERSIONS]} - {None}
+        states = {number: known[number].state for number in needed if number in known}
+        if missing := needed - states.keys():
+            states.update((number, version.state) for number, version in files.by_ids(session, missing).items())
         found += [_finding(row, states, answers) for row in rows]
     # Not in SQL: the database would write all rows to a temporary file. Nearly always, they are in order already.
     found.sort(key=_NUMBER)
