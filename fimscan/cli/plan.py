@@ -6,10 +6,10 @@ import os
 import re
 import sys
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import click
+from msgspec.structs import replace
 
 from fimscan.cli.context import Settings, absolute_path, note, packaged, terminal_width
 from fimscan.cli.reviewer import current_reviewer, own_changes_rule, printable

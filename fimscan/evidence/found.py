@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.config import Config
 from fimscan.evidence.inputs import FoundChange
-from fimscan.fast_values import replacer
 from fimscan.grouping import Facts, set_members
-from fimscan.model import ChangeKind, Diff, Finding, Scan, ScanStatus
+from fimscan.model import ChangeKind, Diff, Scan, ScanStatus
 from fimscan.pipeline.history.change_sets import lineages_of
 from fimscan.pipeline.history.dispositions import Decisions
 from fimscan.pipeline.history.packaged import Packaged, default_sources, with_packages
@@ -20,7 +20,6 @@ from fimscan.store.database import Database
 from fimscan.store.session import Session
 
 _MOST = 8_000  # changes at once
-_with_decision = replacer(Finding)
 
 
 def found_changes(session: Session, database: Database, config: Config, scans: Sequence[Scan]) -> Iterator[FoundChange]:
@@ -42,7 +41,7 @@ def found_changes(session: Session, database: Database, config: Config, scans: S
         decisions = Decisions(session, {finding.change.path for finding in diff.findings})
         gc.collect(0)  # the caller may have paused it; SQLAlchemy leaves cycles
         for row in diff.findings:
-            yield FoundChange(_with_decision(row, disposition=decisions.last_about(row)), sets.get(row.change.id))
+            yield FoundChange(replace(row, disposition=decisions.last_about(row)), sets.get(row.change.id))
 
 
 def _parts(scans: Sequence[Scan]) -> Iterator[list[Scan]]:

@@ -6,7 +6,8 @@ import os
 import time
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan.linux.kept_names import kept_by_mounts
 from fimscan.linux.mounts import MountTables, served_by
@@ -25,8 +26,7 @@ _UNKNOWN: tuple[Actor | None, ...] = (None,)
 _NAMED = 3  # number of processes that are named for one doubt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenFiles:
+class OpenFiles(Struct, frozen=True, kw_only=True):
     """Which processes can write to which regular files without opening them again.
 
     ``doubts`` are processes that could not be inspected completely. ``refused`` counts the processes that we may not

@@ -7,9 +7,9 @@ from its own number on: the baseline *until* an earlier row is what it was then.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, Row, func, or_, select
 
 from fimscan.errors import UsageError
@@ -21,8 +21,7 @@ from fimscan.store.session import Session
 _table = schema.acceptance
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Baseline:
+class Baseline(Struct, frozen=True, kw_only=True):
     """The accepted state: everything as of ``scan``, except the paths in ``overrides``.
 
     ``overrides`` maps a path to (its accepted version, the scan as of which it was accepted). A version of ``None``
@@ -215,8 +214,7 @@ def baseline(session: Session, until: int | None = None) -> Baseline | None:
     return Baseline(scan=scan, overrides=overrides)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinalBaseline:
+class FinalBaseline(Struct, frozen=True, kw_only=True):
     """What is accepted by decisions that are too old to be taken back.
 
     Attributes:

@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
-from fimscan.fast_values import maker
 from fimscan.model import Attribution, Breach, Change, ChangeKind, FileState, Finding, Reasoning, ScanStatus, Window
 from fimscan.store import codec, files, journal, row_digests, schema
 from fimscan.store.queries import STREAMED, plain_rows
@@ -28,7 +27,6 @@ _COLUMNS = tuple(
 _VERSIONS = slice(3, 5)
 _KINDS = {kind.value: kind for kind in ChangeKind}
 _NUMBER = attrgetter("change.id")
-_make_finding, _make_change, _make_window = maker(Finding), maker(Change), maker(Window)
 
 
 def add_changes(session: Session, scan_id: int, findings: Sequence[Finding]) -> None:
@@ -237,17 +235,17 @@ def _fields(changed: str) -> tuple[str, ...]:
 
 def _finding(row: Sequence[Any], states: Mapping[int, FileState], answers: codec.AttributionReader) -> Finding:
     number, scan, kind, before, after, changed, after_ns, before_ns, holders, breach, attribution, in_effect = row
-    change = _make_change(
+    change = Change(
         id=number,
         kind=_KINDS[kind],
         before=None if before is None else states[before],
         after=None if after is None else states[after],
         changed=_fields(changed) if changed else (),
-        window=_make_window(after_ns=after_ns, before_ns=before_ns),
+        window=Window(after_ns=after_ns, before_ns=before_ns),
         holders=codec.load_holders(holders),
         breach=None if breach is None else Breach(breach),
     )
-    return _make_finding(
+    return Finding(
         change=change,
         attribution=answers.load(attribution),
         scan=scan,

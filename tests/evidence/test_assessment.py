@@ -9,10 +9,10 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from fimscan.evidence.assessment.document import Report, report_of
 from fimscan.evidence.assessment.mapping import FRAMEWORKS
@@ -364,7 +364,7 @@ def test_incomplete_approvals(made: Callable[[BundleInput], Bundle], change: dic
     """A change that was approved without ticket or reason is an exception of 6.5.1."""
     (item, *_) = make_input().changes
     assert item.finding.disposition is not None
-    record = replace(DECISION, approval=replace(DECISION.approval, **change))  # type: ignore[arg-type]
+    record = replace(DECISION, approval=replace(DECISION.approval, **change))
     finding = replace(item.finding, disposition=replace(item.finding.disposition, record=record))
     assert text in made(make_input(changes=[FoundChange(finding)])).html
 
