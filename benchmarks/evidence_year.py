@@ -19,11 +19,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
+from msgspec.structs import replace
 from sqlalchemy import select
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -9,8 +9,9 @@ import os
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from fimscan.shipped import shipped_path
 
@@ -20,8 +21,7 @@ _ALL = "all"
 _KEYS = ("policy", "digests", "reread", "severity", "category", "rationale", "keep", "keep_content")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
+class Host(Struct, frozen=True, kw_only=True):
     """What the sections depend on: ``resolve`` follows links, and gives ``None`` for what does not exist.
 
     ``homes`` are the home directories of accounts that can log in.
@@ -31,8 +31,7 @@ class Host:
     homes: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
+class Section(Struct, frozen=True, kw_only=True):
     """One proposed watch: its lines, and whether they are comments, because the host has no such path."""
 
     path: str

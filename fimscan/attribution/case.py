@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import inf
 from operator import attrgetter
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from fimscan.attribution.coverage import SLACK_NS
 from fimscan.attribution.index import BINDS, BIRTHS, MOVES, WRITES, AccessIndex, Identity, KnownDirectories, time_of
@@ -22,8 +23,7 @@ Ruled = tuple[FileAccess | Actor, Why]
 Test = tuple[Why, Callable[[FileAccess], bool]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Evidence(Struct, frozen=True, kw_only=True):
     """The evidence that claims are made from.
 
     Attributes:

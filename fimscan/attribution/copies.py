@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from fimscan.attribution.index import BINDS, MOVES, UNBINDS, Identity, KnownDirectories, ancestors, in_order
 from fimscan.model import Change, ChangeKind, EventId, FileAccess, FileKind

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan.attribution.gaps import (
     SLACK_NS,
@@ -61,8 +63,7 @@ class _Seen(NamedTuple):
     gaps: list[Gap]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extent:
+class Extent(Struct, frozen=True, kw_only=True):
     """A stretch of time over which the audit log was read without a gap."""
 
     start_ns: int

@@ -7,14 +7,14 @@ window is a gap, so nobody is confirmed. docs/explanation/audit-holes.md explain
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan.model import AuditObservation, AuditRule, Change, ChangeKind, Coverage, FileKind, FileState, Gap, GapReason
 from fimscan.paths import is_within
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hole:
+class Hole(Struct, frozen=True, kw_only=True):
     """One way to change a file without a report by audit.
 
     Attributes:

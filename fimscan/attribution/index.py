@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from operator import attrgetter
+
+from msgspec import Struct
 
 from fimscan.attribution.coverage import SLACK_NS
 from fimscan.model import Action, Change, EventId, FileAccess, FileState, Name, Window
@@ -22,8 +23,7 @@ UNBINDS = frozenset({Action.UNLINK, Action.RMDIR, Action.RENAME})
 _TURNS = BINDS | UNBINDS
 
 
-@dataclass(frozen=True, slots=True)
-class KnownDirectories:
+class KnownDirectories(Struct, frozen=True):
     """The directories known to the scans: they resolve names that are relative to a descriptor.
 
     ``paths`` maps the identity of a directory to the paths that it had; ``identities`` is the other direction.

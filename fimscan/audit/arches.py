@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+from msgspec import Struct
 
 _FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "syscalls.json")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(Struct, frozen=True, kw_only=True):
     """One architecture as audit distinguishes them: number -> name of its calls, name -> bit of its open flags."""
 
     name: str

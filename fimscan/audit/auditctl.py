@@ -13,9 +13,10 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from fimscan.audit.guards import guarding, wanted_guards
 from fimscan.audit.netlink import KernelAudit
@@ -34,8 +35,7 @@ _IO_URING_SETUP = 425  # on every architecture
 _NAMESPACE_SETTINGS = ("/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/unprivileged_userns_clone")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelAnswer:
+class KernelAnswer(Struct, frozen=True, kw_only=True):
     """The kernel's answer: counters and settings, named as in ``auditctl -s``, and the rules in order.
 
     If the kernel could not be asked, ``error`` is the cause and the action, and the rest is empty.

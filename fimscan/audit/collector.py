@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
+
+from msgspec import Struct
 
 from fimscan.audit.accesses import accesses, accesses_of_call
 from fimscan.audit.actors import UserName
@@ -56,8 +57,7 @@ _RECORD = re.compile(rb"audit\(|\"ID\"|__CURSOR|__REALTIME_TIMESTAMP")
 _KEPT = 1 << 14  # auditd truncates lines at 8970 bytes; of a longer line, only its beginning is kept for inspection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditBatch:
+class AuditBatch(Struct, frozen=True, kw_only=True):
     """The result of reading one stretch of a log.
 
     ``found`` holds each event that is about files, with the accesses parsed from it. ``process_facts`` holds program

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan.audit.segments import open_segment, segments
 from fimscan.errors import InputError
@@ -15,8 +16,7 @@ _END = 1 << 16  # the last record of a log is within this many bytes of its end
 _STAMP = re.compile(rb"\baudit\((\d{1,12})\.(\d{3}):\d+\)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonConfig:
+class DaemonConfig(Struct, frozen=True, kw_only=True):
     """Settings of auditd.conf, with auditd's own defaults for the missing ones (auditd.conf(5)); words in lower case.
 
     ``max_log_file`` is in bytes. ``space_left`` and ``admin_space_left`` are as written: megabytes, or a percentage.
@@ -43,8 +43,7 @@ class DaemonConfig:
         return total * number // 100 if text.endswith("%") else number * _MEGABYTE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Growth:
+class Growth(Struct, frozen=True, kw_only=True):
     """How a log and its rotated predecessors grew between their first and last record.
 
     ``size`` is in bytes, of the uncompressed segments. ``fastest`` is the highest rate of one segment (bytes per

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from fimscan.audit.arches import machine
 
@@ -12,8 +13,7 @@ O_ACCMODE, O_WRONLY, O_RDWR = 3, 1, 2
 _MODES = ("O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenFlags:
+class OpenFlags(Struct, frozen=True, kw_only=True):
     """The meaning of one open's flags; ``names`` begins with the access mode and leaves out unknown bits.
 
     ``writes``: the descriptor can be written to. ``nothing``: it can neither be read nor written (``O_PATH``; most

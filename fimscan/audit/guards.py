@@ -6,7 +6,8 @@ A guard is ``ABI:NAME``. The rules that 'fimscan audit rules' prints include all
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.audit.rule_generator import EXTENT_MOVES
 from fimscan.audit.rule_parser import Rule, arches_of, watched_by

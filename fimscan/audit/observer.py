@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.audit.auditctl import clock_offset, is_uring_usable, observe, uring_directories
 from fimscan.audit.netlink import KernelAudit

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from fimscan.audit.syscalls import CALLS
 from fimscan.model import AuditRule
@@ -37,8 +38,7 @@ _UNSET = frozenset({b"unset", b"4294967295"})  # an unset login user in a rules 
 Field = tuple[str, str, bytes]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(Struct, frozen=True, kw_only=True):
     """One audit rule.
 
     ``filter`` is ``exit``, ``task``, ``exclude``, ``filesystem``, ``user`` or ``io_uring``. ``calls`` are the listed

@@ -15,8 +15,9 @@ import re
 import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from fimscan.decompression import (
     DAMAGED_COMPRESSION,
@@ -43,8 +44,7 @@ _SUFFIX = re.compile(
 _TIME = re.compile(rb"audit\((\d{1,11})\.(\d{3}):|\"ID\": ?\"(\d{1,11})\.(\d{3}):")
 
 
-@dataclass(frozen=True, slots=True)
-class LogCursor:
+class LogCursor(Struct, frozen=True):
     """Where to resume: ``offset`` bytes (decompressed) into the segment with this ``fingerprint``.
 
     ``path`` is the log as configured, whatever the segment is called by now; ``dev`` and ``inode`` are those of the
@@ -59,8 +59,7 @@ class LogCursor:
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
+class Segment(Struct, frozen=True, kw_only=True):
     """One file of the sequence; ``live`` marks the one that the audit daemon writes to."""
 
     path: bytes

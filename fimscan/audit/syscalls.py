@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from fimscan.audit.arches import machine
 from fimscan.model import Action
@@ -35,8 +36,7 @@ def syscall_name(arch: bytes, number: int) -> str | None:
     return found.calls.get(number & ~_X32_BIT if arch == _X86_64 else number)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(Struct, frozen=True, kw_only=True):
     """What a system call does, and which of its arguments say so (positions are those of ``a0``..``a3``).
 
     ``dirfd`` is the directory descriptor of the (new) name, ``old_dirfd`` that of the source of a rename or link. They

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.model import AuditNotice, AuditObservation, AuditRule, NoticeKind
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan.audit.syscalls import URING_OPERATIONS
 from fimscan.paths import is_below
@@ -30,8 +31,7 @@ _HEADER = struct.Struct(f"={3 + _WORDS + 3 * _FIELDS + 1}I")
 _ALL = (1 << 32) - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelRule:
+class KernelRule(Struct, frozen=True, kw_only=True):
     """A rule as the kernel lists it: ``fields`` are (number, operator, value), ``data`` is what deletes it."""
 
     filter: int

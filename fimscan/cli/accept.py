@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
 from fimscan.cli.context import Settings, note, packaged, use_color
 from fimscan.cli.last_shown import recall

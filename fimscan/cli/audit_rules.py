@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import click
+from msgspec import Struct
 
 from fimscan.cli.context import Settings, note
 from fimscan.config import Config
@@ -19,8 +18,7 @@ from fimscan.trust import trust_problem
 _FAILED = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Wish(Struct, frozen=True, kw_only=True):
     """What the options ask for."""
 
     directory: str

@@ -12,11 +12,11 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, TextIO, cast
 
 import click
+from msgspec import Struct
 
 from fimscan.errors import InterruptedScanError, OutputError, UsageError
 from fimscan.passwords import without_password
@@ -35,8 +35,7 @@ _LINES = 24
 STATE_DIRECTORY = os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or "/var/lib/fimscan"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """The global options, which come before the command."""
 
     config_path: str | None

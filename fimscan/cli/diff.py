@@ -8,10 +8,11 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
 import click
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan.cli.context import (
     Settings,
@@ -170,8 +171,7 @@ def diff(  # noqa: PLR0913  # one argument for each option
     return exit_code(found)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _View:
+class _View(Struct, frozen=True, kw_only=True):
     """How a diff is to be shown.
 
     ``filters`` are the options that choose what is in it. ``margin`` is how many lines of the screen are left free.

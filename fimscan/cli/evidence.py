@@ -6,10 +6,10 @@ import os
 import secrets
 import shlex
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import click
+from msgspec.structs import replace
 
 from fimscan.cli.context import Settings, note
 from fimscan.cli.hash_log import hash_log

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 import click
+from msgspec.structs import replace
 
 from fimscan.cli.context import Settings, absolute_path, note, packaged_finding, terminal_width, use_color
 from fimscan.cli.pager import paged

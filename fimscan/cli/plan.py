@@ -6,10 +6,10 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import click
+from msgspec.structs import replace
 
 from fimscan.cli.context import Settings, absolute_path, note, packaged, terminal_width
 from fimscan.cli.listing import FORMAT, print_list

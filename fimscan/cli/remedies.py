@@ -13,7 +13,8 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.cli.commands import COMMANDS
 from fimscan.cli.context import Settings

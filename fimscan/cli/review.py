@@ -6,10 +6,10 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 
 import click
+from msgspec.structs import replace
 
 from fimscan.cli.context import Settings, note, packaged
 from fimscan.cli.last_shown import remember

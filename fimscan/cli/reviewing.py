@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
 from rich.cells import chop_cells
 from rich.text import Text
 
@@ -56,16 +56,14 @@ class DeskLike(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Decided:
+class _Decided(Struct, frozen=True):
     act: int
     status: DispositionStatus
     rows: tuple[RankedRow, ...]
     place: int
 
 
-@dataclass(slots=True)
-class _Prompt:
+class _Prompt(Struct):
     """A question in the last line. A choice takes one key, other questions a line."""
 
     question: str

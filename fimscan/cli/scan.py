@@ -6,9 +6,9 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import replace
 
 import click
+from msgspec.structs import replace
 
 from fimscan.cli.context import Settings, exit_code, note, packaged, screen_size, use_color
 from fimscan.cli.last_shown import remember_scan

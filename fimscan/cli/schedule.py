@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from functools import partial
 
 import click
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan.cli.context import Settings, note, packaged
 from fimscan.cli.remedies import own_command
@@ -26,8 +27,7 @@ from fimscan.timing import zone_problem
 from fimscan.upkeep.prune import Pruned
 
 
-@dataclass(frozen=True, slots=True)
-class _Setup:
+class _Setup(Struct, frozen=True):
     """What a configuration asks for, with its database opened."""
 
     config: Config

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass, replace
 from itertools import chain
 
 import click
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan.cli.context import Settings
 from fimscan.cli.pager import paged
@@ -74,8 +75,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
         _print(found, settings)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class _Found(Struct, frozen=True, kw_only=True):
     """The status, and what only its text has.
 
     ``since`` is how many paths were accepted since the accepted scan. ``problems`` are those of the last complete scan.

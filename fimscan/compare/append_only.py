@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan.compare.states import change_of, differences, same_content
 from fimscan.model import Breach, Change, Digest, FileKind, FileState, Window
@@ -29,8 +31,7 @@ _GENERATION = re.compile(rb"[-._]\d+(?=[-._]|$)")
 _FAMILIES = 1 << 16  # log paths in the cache of :func:`family`
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disruption:
+class Disruption(Struct, frozen=True, kw_only=True):
     """A log that changed by more than growth, is new or is gone; it is judged when its content was looked for."""
 
     before: FileState | None
@@ -45,8 +46,7 @@ class Disruption:
         return state.path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class Judgement(Struct, frozen=True, kw_only=True):
     """The judgement of a disruption; ``change`` is what remains to be reported, if anything."""
 
     path: bytes
@@ -200,8 +200,7 @@ def growth(before: FileState, after: FileState, window: Window) -> Change | None
     return change_of(before, after, window, expected=GROWTH)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContentLocation:
+class ContentLocation(Struct, frozen=True, kw_only=True):
     """Where the old content of a log is now. All ``False``: it was not found.
 
     Attributes:

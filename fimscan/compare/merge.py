@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
 from fimscan.paths import is_below
@@ -16,8 +17,7 @@ U = TypeVar("U")
 Item = TypeVar("Item", bound=Sequence[Any])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pair(Generic[T, U]):
+class Pair(Struct, Generic[T, U], frozen=True, kw_only=True):
     """One path in two observations. ``unreadable`` is set if the new observation failed."""
 
     path: bytes

@@ -20,9 +20,10 @@ import struct
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Protocol
+
+from msgspec import Struct
 
 from fimscan.errors import VerificationError
 
@@ -58,8 +59,7 @@ class Output(Protocol):
         """Write all of ``data``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(Struct, frozen=True, kw_only=True):
     """One file in a container. Its content is the ``size`` bytes at ``offset``; ``sha256`` is hex."""
 
     name: str

@@ -12,7 +12,8 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.errors import OutputError, UsageError
 from fimscan.evidence.archive import Output, Staged, write_archive

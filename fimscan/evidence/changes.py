@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.evidence.archive import Staged
 from fimscan.evidence.inputs import FoundChange
 from fimscan.evidence.tables import Cell, Table, hex_digest, path_cells, text_cell, yes_no
-from fimscan.fast_values import replacer
 from fimscan.model import Actor, DispositionStatus, Finding
 from fimscan.report.display import show, time_text
 from fimscan.report.documents.evidence import OUTCOME, evidence_change_document, evidence_changes_head
 from fimscan.report.words import origin_text
 
-_with_answer = replacer(Finding)
 _CHANGE = (
     *("change", "scan", "type", "object", "object_b64", "moved_from", "moved_from_b64", "changed", "breach"),
     *("window_after_utc", "window_before_utc", "outcome", "sha256_before", "sha256_after"),
@@ -69,7 +68,7 @@ def _without_command_lines(finding: Finding) -> Finding:
             gap if gap.actor is None else replace(gap, actor=gap.actor._replace(cmdline=None)) for gap in coverage.gaps
         )
         coverage = coverage._replace(gaps=gaps)
-    return _with_answer(finding, attribution=answer._replace(actors=actors, coverage=coverage))
+    return replace(finding, attribution=answer._replace(actors=actors, coverage=coverage))
 
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode

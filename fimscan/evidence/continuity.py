@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan.model import Scan, ScanStatus
 
@@ -24,8 +26,7 @@ class StretchStatus(StrEnum):
     PRUNED = "pruned"  # there were comparisons, but their records are removed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class Stretch(Struct, frozen=True, kw_only=True):
     """The time between the ends of two successive comparisons, or from or to an edge of the period.
 
     ``from_scan`` and ``to_scan`` are ``None`` at the edges. ``hours`` is ``None`` if the clock was set back within the

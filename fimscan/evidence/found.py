@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.config import Config
 from fimscan.evidence.inputs import FoundChange
-from fimscan.fast_values import replacer
 from fimscan.grouping import Facts, set_members
-from fimscan.model import ChangeKind, Diff, Finding, Scan, ScanStatus
+from fimscan.model import ChangeKind, Diff, Scan, ScanStatus
 from fimscan.packages import ListIndex, PackageSources
 from fimscan.pipeline.history.change_sets import lineages_of
 from fimscan.pipeline.history.dispositions import LastDecisions
@@ -22,7 +22,6 @@ from fimscan.store.database import Database
 from fimscan.store.session import Session
 
 _MOST = 8_000  # changes at once
-_with_decision = replacer(Finding)
 
 
 def found_changes(session: Session, database: Database, config: Config, scans: Sequence[Scan]) -> Iterator[FoundChange]:
@@ -60,7 +59,7 @@ def _of_scans(
     decisions = LastDecisions(acceptance_store.records_about_scans(session, scans[0].id, scans[-1].id))
     for row in diff.findings:
         decision = decisions.about(row, later(row.change.id))
-        yield FoundChange(_with_decision(row, disposition=decision), sets.get(row.change.id))
+        yield FoundChange(replace(row, disposition=decision), sets.get(row.change.id))
 
 
 def _parts(scans: Sequence[Scan]) -> Iterator[list[Scan]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from fimscan.evidence.manifest import Previous
 from fimscan.model import (
@@ -48,8 +49,7 @@ class Sample(NamedTuple):
     seed: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostFacts:
+class HostFacts(Struct, frozen=True, kw_only=True):
     """What the database knows of the host besides its name, and what changed of that in the period."""
 
     first_name: str = ""
@@ -57,8 +57,7 @@ class HostFacts:
     events: Sequence[HostEvent] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertRoute:
+class AlertRoute(Struct, frozen=True, kw_only=True):
     """One receiver, and what it is sent. ``destination`` has no password, and of a URL only scheme and host."""
 
     name: str
@@ -73,8 +72,7 @@ class AlertRoute:
     all_is_well: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MonitoredLog:
+class MonitoredLog(Struct, frozen=True, kw_only=True):
     """A log whose content may only grow. ``size`` is how much of it is verified; ``None`` if it is gone."""
 
     history: LogHistory
@@ -92,8 +90,7 @@ class ClockAtScan(NamedTuple):
     look: ClockLook
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retained:
+class Retained(Struct, frozen=True, kw_only=True):
     """One kind of record: how long it is kept, and what is there. ``schedule`` is when old records are removed."""
 
     kind: RetentionKind
@@ -104,8 +101,7 @@ class Retained:
     removed_before_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CriticalPattern:
+class CriticalPattern(Struct, frozen=True, kw_only=True):
     """One ``[[watch]]``: a directory or file, and why it is critical (PCI DSS 11.5.2 lists kinds of critical files)."""
 
     path: bytes
@@ -116,8 +112,7 @@ class CriticalPattern:
     rationale: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BundleInput:
+class BundleInput(Struct, frozen=True, kw_only=True):
     """Everything that goes into the bundle of one host and one period.
 
     - ``files``: the state at the last finished scan in ``scans``, sorted by path. It is iterated once. Its digest is

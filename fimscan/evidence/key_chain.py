@@ -14,7 +14,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan.errors import InputError, OutputError
 from fimscan.report.display import time_text
@@ -37,8 +38,7 @@ FOLDER = "signer-chain/"
 """The folder of a bundle with a rotation's statement, keys and signatures: ``01-statement.txt`` ..."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class Link(Struct, frozen=True, kw_only=True):
     """One rotation: what was stated, both public keys (PEM), and both signatures of the statement."""
 
     statement: bytes
@@ -53,8 +53,7 @@ class Link:
         return self.statement, self.old_pem, self.new_pem, self.old_signature, self.new_signature
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rotation:
+class Rotation(Struct, frozen=True, kw_only=True):
     """A link whose signatures hold: both fingerprints, and when it was made."""
 
     old: str

@@ -7,8 +7,10 @@ all of it. So whoever has both sees whether there is anything between them.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict, fields
 
 from fimscan.errors import VerificationError
 from fimscan.report.display import json_text, time_text
@@ -16,8 +18,7 @@ from fimscan.report.display import json_text, time_text
 SCHEMA = "fimscan.evidence.manifest/1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Previous:
+class Previous(Struct, frozen=True, kw_only=True):
     """The bundle that another one follows.
 
     Attributes:
@@ -35,8 +36,7 @@ class Previous:
     head: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(Struct, frozen=True, kw_only=True):
     """What a bundle is about; the times as in :class:`fimscan.evidence.inputs.BundleInput`.
 
     ``host_id`` is empty if there is none. ``previous`` is ``None`` if the bundle follows no other.
@@ -56,12 +56,11 @@ class Manifest:
 
 def dump_manifest(manifest: Manifest) -> bytes:
     """The document. Times are there twice: to be read, and exactly."""
-    about = asdict(manifest)
-    previous = about.pop("previous")
+    previous = manifest.previous
     document = {
         "schema": SCHEMA,
-        **_with_times({**about, "host": json_text(manifest.host), "host_id": json_text(manifest.host_id)}),
-        "previous": None if previous is None else _with_times(previous),
+        **_with_times({**asdict(manifest), "host": json_text(manifest.host), "host_id": json_text(manifest.host_id)}),
+        "previous": None if previous is None else _with_times(asdict(previous)),
     }
     return (json.dumps(document, indent=1) + "\n").encode("ascii")
 
@@ -92,7 +91,7 @@ def _known(values: Any, kind: type) -> dict[str, Any]:
         if item.name == "previous":
             continue
         value = found[item.name] = values[item.name]
-        is_right = isinstance(value, int) and 0 <= value < 1 << 63 if item.type == "int" else isinstance(value, str)
+        is_right = isinstance(value, int) and 0 <= value < 1 << 63 if item.type is int else isinstance(value, str)
         if not is_right:
             raise ValueError(item.name)
     return found

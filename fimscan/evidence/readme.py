@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import resources
+
+from msgspec import Struct
 
 from fimscan.evidence.contents import Entry
 from fimscan.evidence.continuity import NS_PER_HOUR, Stretch, StretchStatus, largest_hours
@@ -41,8 +42,7 @@ RUN_REPLAY = "python3 replay.py"
 CHECK_STATE = "tail -n +2 06-monitored-files.csv | sed 's/.*,//' | xxd -r -p | sha256sum"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """Totals from the other files of the bundle.
 
     ``masked``: the configuration has a password replaced by ``***``. ``empty`` are the files without any row.

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from heapq import nsmallest
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan.evidence.archive import Staged
 from fimscan.evidence.continuity import NS_PER_HOUR
@@ -37,8 +39,7 @@ def draw(seed: int, number: int) -> bytes:
     return hashlib.sha256(f"{seed}\n{number}\n".encode()).digest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampleFacts:
+class SampleFacts(Struct, frozen=True, kw_only=True):
     """What the README says of the sample: its size, out of how many, and how many have an exception."""
 
     size: int

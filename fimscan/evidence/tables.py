@@ -6,8 +6,9 @@ import base64
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
+
+from msgspec import Struct
 
 from fimscan.evidence.archive import Staged
 from fimscan.evidence.continuity import Stretch
@@ -148,8 +149,7 @@ def write_critical_files(out: Staged, host: str, patterns: Iterable[CriticalPatt
     return table.rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileTotals:
+class FileTotals(Struct, frozen=True, kw_only=True):
     """Totals of :func:`write_monitored_files`; ``state_digest`` has to equal that of the scan's ledger entry."""
 
     files: int

@@ -15,7 +15,8 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan.errors import InputError, VerificationError
 
@@ -35,8 +36,7 @@ _GRANTED = (0, 1)  # granted, granted with modifications
 _GENERALIZED = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\.\d+)?Z", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timestamp:
+class Timestamp(Struct, frozen=True, kw_only=True):
     """What a response says: at ``time`` (RFC 3339, UTC), something had this digest."""
 
     algorithm: str

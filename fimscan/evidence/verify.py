@@ -13,9 +13,11 @@ import os
 import stat
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import BinaryIO
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan.errors import InputError, VerificationError
 from fimscan.evidence import replay
@@ -51,8 +53,7 @@ _MOST_PROBLEMS = 20  # listed for one check; further ones are only counted
 _LARGEST_SMALL = 1 << 20  # bytes; limit for members read at once: the sums, the signature, the public key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifyReport:
+class VerifyReport(Struct, frozen=True, kw_only=True):
     """The result of a verification. ``fingerprint`` is the signer's; empty if there is no readable key.
 
     ``signer`` is ``None`` for a database. ``unmade`` are the names of checks that could not be made without more.
@@ -69,8 +70,7 @@ class VerifyReport:
         return all(check.ok for check in self.checks)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class Known(Struct, frozen=True, kw_only=True):
     """What the verifier knows: the expected fingerprint, rotations of keys, certificates of time stamping authorities.
 
     ``fingerprint`` is normalized by :func:`fimscan.signing.parse_fingerprint`.
@@ -82,8 +82,7 @@ class Known:
     previous: Opened | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class Opened(Struct, frozen=True, kw_only=True):
     """A bundle that was verified: the result, what it is about, and the SHA-256 of its ``SHA256SUMS``."""
 
     path: str

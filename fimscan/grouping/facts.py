@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from fimscan.model import Actor, Diff, Lineage, PackageClass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
+class Provenance(Struct, frozen=True, kw_only=True):
     """Whether a changed file is what a package shipped.
 
     ``is_conffile`` is set if administrators are expected to edit the file, ``is_mode_proved`` if the proof covers mode
@@ -31,8 +31,7 @@ class Provenance:
     is_by_trigger: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """What is known of the rows of one report. Keys are current paths, unless said otherwise.
 
     ``lineages`` has the ancestors of processes, by :func:`process_key`. ``superusers`` are the accounts with uid 0 that

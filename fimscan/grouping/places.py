@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from fimscan.paths import parent, upwards
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Struct, frozen=True, kw_only=True):
     """One kind of place.
 
     ``files`` are single paths, ``below`` directories with all that is in them, ``homes`` names below any user's home

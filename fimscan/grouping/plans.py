@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.grouping.selection import names_of, ran, was
 from fimscan.grouping.sets import Grouping

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan.grouping.sets import ChangeSet, Grouping, RankedRow
 from fimscan.model import PlanProgress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReviewItem:
+class ReviewItem(Struct, frozen=True, kw_only=True):
     """Changes that are decided together.
 
     One that stands out; or those as planned, with their ``plan``; or the others ``of`` a change set.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from fimscan.errors import UsageError
 from fimscan.grouping.sets import Grouping, RankedRow
@@ -27,8 +28,7 @@ class ByNumber(NamedTuple):
     last: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class Selection(Struct, frozen=True, kw_only=True):
     """Which changes to take: those of any name, if there are names, for which all the rest holds.
 
     ``exe`` is a pattern of a program's path; ``user`` is a login user, or the user of a process without a login.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from fimscan.by_pattern import ByPattern
-from fimscan.fast_values import maker, replacer
 from fimscan.grouping import programs
 from fimscan.grouping.facts import Facts, Provenance
 from fimscan.grouping.nature import Nature
@@ -34,8 +35,7 @@ class SetKind(StrEnum):
     NOBODY = "nobody"  # no process is named; one set for each reason and scan
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankedRow:
+class RankedRow(Struct, frozen=True, kw_only=True):
     """A finding with its rank and the number of its change set.
 
     ``time_ns`` is when it happened: the latest system call of the named processes; else the end of the window.
@@ -48,8 +48,7 @@ class RankedRow:
     provenance: Provenance | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChangeSet:
+class ChangeSet(Struct, frozen=True, kw_only=True, dict=True):
     """Changes that belong together. ``rows`` are in order of urgency.
 
     ``number`` counts from 1 in the order of urgency; it is valid for one report only. ``roots`` are the uppermost known
@@ -96,8 +95,7 @@ class ChangeSet:
         return Counter(row.provenance.shipped for row in self.rows if row.provenance is not None)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Grouping:
+class Grouping(Struct, frozen=True, kw_only=True, dict=True):
     """The rows of a report, ranked and grouped. ``rows`` are in the order of the findings, ``sets`` by urgency."""
 
     rows: tuple[RankedRow, ...]
@@ -111,7 +109,7 @@ class Grouping:
 
     def with_findings(self, other: Callable[[Finding], Finding]) -> Grouping:
         """The same with other values of the findings, which say more of the same changes. Ranks stay as they are."""
-        rows = {id(row): _other_row(row, finding=other(row.finding)) for row in self.rows}
+        rows = {id(row): replace(row, finding=other(row.finding)) for row in self.rows}
         sets = (replace(item, rows=tuple(rows[id(row)] for row in item.rows)) for item in self.sets)
         return Grouping(rows=tuple(rows.values()), sets=tuple(sets))
 
@@ -119,9 +117,6 @@ class Grouping:
         """One set, with its number and its rows in the order of the findings; ``None`` if there is no such set."""
         found = tuple(item for item in self.sets if item.number == number)
         return Grouping(rows=tuple(row for row in self.rows if row.number == number), sets=found) if found else None
-
-
-_make_row, _other_row = maker(RankedRow), replacer(RankedRow)
 
 
 def row_urgency(row: RankedRow) -> tuple[object, ...]:
@@ -147,7 +142,7 @@ def group(findings: Sequence[Finding], facts: Facts | None = None) -> Grouping:
     for number, part in enumerate(stretches, 1):
         for index in part:
             finding = findings[index]
-            rows[index] = _make_row(
+            rows[index] = RankedRow(
                 finding=finding,
                 rank=ranks[index],
                 number=number,

@@ -8,7 +8,8 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan.model import Digest, FileKind
 
@@ -33,8 +34,7 @@ BY_LENGTH = {16: "md5", 20: "sha1", 28: "sha224", 32: "sha256", 48: "sha384", 64
 """Bytes of a digest -> the algorithm that is meant where none is named."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """One file as another program recorded it; ``None`` for what it did not record.
 
     Attributes:
@@ -69,8 +69,7 @@ class Entry:
     taken_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class Recorded(Struct, frozen=True, kw_only=True):
     """Everything that another program recorded.
 
     Attributes:
@@ -90,8 +89,7 @@ class Recorded:
     skipped: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(Struct, frozen=True, kw_only=True):
     """The file that an importer reads.
 
     Attributes:

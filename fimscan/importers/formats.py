@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from fimscan.decompression import DAMAGED_COMPRESSION, LONGEST_MAGIC, problem_of, unpacked
 from fimscan.errors import InputError
@@ -23,8 +24,7 @@ from fimscan.importers.wazuh import is_wazuh, read_wazuh
 _HEAD = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
+class Format(Struct, frozen=True, kw_only=True):
     """One format.
 
     Attributes:

@@ -7,7 +7,8 @@ record is the rest of the name before it.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.importers.entries import Entries, Entry, Recorded, Source, absolute, hex_digest, number, shown
 

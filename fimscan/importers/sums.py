@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.importers.entries import Entries, Entry, Recorded, Source, absolute, hex_digest, number, shown
 from fimscan.model import Digest

@@ -7,7 +7,8 @@ import os
 import shutil
 import struct
 import subprocess
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.model import ClockLook
 

@@ -15,7 +15,10 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan.linux.mounts import Mount, is_below_mount_that_may_hang, mount_of, parse_mounts
 from fimscan.paths import innermost, is_within
@@ -40,8 +43,7 @@ _FIRST_SPARE_MINOR = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Root:
+class Root(Struct, frozen=True, kw_only=True):
     """A directory below which files have another device number: a watch, a mount point, or a btrfs subvolume.
 
     Attributes:
@@ -96,8 +98,7 @@ class Root:
         return self.kind == OVERLAY and bool(self.layers)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Devices:
+class Devices(Struct, frozen=True, kw_only=True, dict=True):
     """The file systems that a scan met.
 
     Attributes:
@@ -109,10 +110,10 @@ class Devices:
     roots: tuple[Root, ...] = ()
     images: tuple[bytes, ...] = ()
     layers: tuple[tuple[bytes, bytes], ...] = ()
-    _by_path: dict[bytes, Root] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        self._by_path.update((root.path, root) for root in self.roots)
+    @cached_property
+    def _by_path(self) -> dict[bytes, Root]:
+        return {root.path: root for root in self.roots}
 
     def root_of(self, path: bytes) -> Root | None:
         """The nearest root at or above a path."""

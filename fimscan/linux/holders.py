@@ -6,7 +6,8 @@ import os
 import time
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan.linux.kept_names import kept_by_mounts
 from fimscan.linux.mounts import MountTables, served_by
@@ -25,8 +26,7 @@ _UNKNOWN: tuple[Actor | None, ...] = (None,)
 _NAMED = 3  # number of processes that are named for one doubt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenFiles:
+class OpenFiles(Struct, frozen=True, kw_only=True):
     """Which processes can write to which regular files without opening them again.
 
     ``doubts`` are processes that could not be inspected completely. ``refused`` counts the processes that we may not
@@ -253,7 +253,7 @@ def _rights_of_user(uid: int | None) -> Rights:
 def _user_of(process: str) -> int | None:
     """The user who started a process: a setuid program keeps some of the user's ids. ``None`` if it has ended.
 
-    The owner of its directory in /proc is root if only root may inspect it, whoever started it.
+    Its directory in /proc belongs to its effective user (task_dump_owner in fs/proc/base.c), so to root then.
     """
     try:
         return max(read_status(process).uids[:3], default=0)

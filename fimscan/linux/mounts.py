@@ -6,7 +6,8 @@ import errno
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan.paths import is_within
 
@@ -25,8 +26,7 @@ _LINE = re.compile(rb"(\d{1,18}) \d+ (\d{1,9}):(\d{1,9}) ([^ ]+) ([^ ]+) .*? - (
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
+class Mount(Struct, frozen=True, kw_only=True):
     """One mounted file system.
 
     ``id`` is the ``mnt_id`` of descriptors. ``dev`` is the device number of the superblock, which audit records.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+from msgspec import Struct
 
 
 class DispositionStatus(StrEnum):
@@ -37,8 +38,7 @@ class Reviewer(NamedTuple):
     number: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approval:
+class Approval(Struct, frozen=True, kw_only=True):
     """Who decided, when, and why."""
 
     accepted_ns: int
@@ -48,8 +48,7 @@ class Approval:
     category: DispositionCategory | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptanceRecord:
+class AcceptanceRecord(Struct, frozen=True, kw_only=True):
     """One stored event: about one path, or (``path`` is ``None``) about everything as of ``scan``.
 
     ``act`` numbers what was decided at once; ``None`` if stored before there were numbers. ``is_own`` is set if the
@@ -69,8 +68,7 @@ class AcceptanceRecord:
     number: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disposition:
+class Disposition(Struct, frozen=True, kw_only=True):
     """What was decided about one change. ``is_current`` is not set if the file changed again since."""
 
     record: AcceptanceRecord

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from operator import itemgetter
 from typing import NamedTuple
+
+from msgspec import Struct
 
 
 class EventId(NamedTuple):
@@ -363,8 +364,7 @@ class NoticeKind(StrEnum):
     RESUMED = "resumed"  # auditd writes its log again; when it stopped is not in the log
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditNotice:
+class AuditNotice(Struct, frozen=True, kw_only=True):
     """A record about the audit system itself (DAEMON_*, CONFIG_CHANGE, SYSTEM_BOOT, KERNEL), needed for coverage.
 
     ``key`` is the key of the rule that was added or removed. ``actor`` is the process that did it, if the event says.
@@ -376,8 +376,7 @@ class AuditNotice:
     actor: Actor | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DamagedLine:
+class DamagedLine(Struct, frozen=True, kw_only=True):
     """A line that could not be parsed. It is stored for inspection, never dropped silently.
 
     ``offset`` is its byte offset in ``source``, the path of the log; for a compressed log, the decompressed offset.
@@ -391,8 +390,7 @@ class DamagedLine:
     count: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gap:
+class Gap(Struct, frozen=True, kw_only=True):
     """A stretch of time in which audit is known not to have seen everything; ``actor`` caused it."""
 
     start_ns: int
@@ -402,8 +400,7 @@ class Gap:
     actor: Actor | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditRule:
+class AuditRule(Struct, frozen=True, kw_only=True):
     """One loaded audit rule for files, reduced to what coverage needs.
 
     ``scope`` is the watched directory (``recursive``) or single path. ``arches`` are its ABIs (``b64``, ``b32``); a
@@ -430,8 +427,7 @@ class AuditRule:
     guards: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditObservation:
+class AuditObservation(Struct, frozen=True, kw_only=True):
     """The state of the kernel's audit system at one moment (``auditctl -s``, ``auditctl -l``).
 
     ``enabled`` is 0, 1 or 2 (locked until reboot). ``suppressed`` lists loaded rules that suppress events (``never``

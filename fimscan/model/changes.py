@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from fimscan.model.files import FileState
 from fimscan.model.holders import Holders
@@ -29,16 +30,14 @@ class Breach(StrEnum):
     REORDERED = "reordered"  # its content is in another generation, where rotation does not put it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class Window(Struct, frozen=True, kw_only=True):
     """The time in which a change must have happened: from reading the old content to reading the new one."""
 
     after_ns: int
     before_ns: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """One file that differs between two observations.
 
     ``changed`` names the differences in the order of :data:`fimscan.compare.states.FIELDS`: ``kind``, ``content``,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class CheckSeverity(StrEnum):
@@ -21,8 +22,7 @@ class CheckSeverity(StrEnum):
         return {CheckSeverity.WARNING: 1, CheckSeverity.CRITICAL: 2}.get(self, 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(Struct, frozen=True, kw_only=True):
     """One check and its result. ``detail`` says what was found, ``remedy`` how to fix it.
 
     ``id`` is what programs know the check by: it never changes. Checks of evidence have none.

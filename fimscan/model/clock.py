@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClockLook:
+class ClockLook(Struct, frozen=True, kw_only=True):
     """Whether the clock was synchronized when a scan began, and by what. ``None`` and empty texts are unknown.
 
     Attributes:

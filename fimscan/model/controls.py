@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from fimscan.model.audit import Actor
 from fimscan.model.hosts import HostEvent
@@ -25,8 +26,7 @@ class ControlKind(StrEnum):
     SELFTEST = "selftest"  # a change that fimscan made itself was not noticed all the way
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Symptom:
+class Symptom(Struct, frozen=True, kw_only=True):
     """One observation that a control does not work, or did not for a while.
 
     ``subject`` is what is concerned: a path, a setting. Symptoms of one kind and subject are one failure. ``end_ns`` is
@@ -41,8 +41,7 @@ class Symptom:
     actor: Actor | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlNote:
+class ControlNote(Struct, frozen=True, kw_only=True):
     """What a person did about a failure, or found to be its cause. ``id`` is 0 before it is stored.
 
     A note is never changed: a later one corrects it. An empty text was not given.
@@ -57,8 +56,7 @@ class ControlNote:
     ticket: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlFailure:
+class ControlFailure(Struct, frozen=True, kw_only=True):
     """A failure of a control, from its start to its end. ``id`` is 0 before it is stored.
 
     Attributes:
@@ -85,8 +83,7 @@ class ControlFailure:
         return self.end_ns is None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlReport:
+class ControlReport(Struct, frozen=True, kw_only=True):
     """The transitions that were not reported yet, and what is failed now.
 
     ``began`` and ``mended`` can have the same failure: it was over before anybody was told. ``host_events`` are new

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+
+from msgspec import Struct
 
 
 class FileKind(StrEnum):
@@ -33,8 +34,7 @@ KIND_OF_TYPE = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Digest:
+class Digest(Struct, frozen=True, kw_only=True):
     """A hash value with the name of its algorithm (``xxh3_128``, ``sha256``, ``sha512``, ``blake3``)."""
 
     algorithm: str
@@ -59,8 +59,7 @@ _XATTR_FIELDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Xattr:
+class Xattr(Struct, frozen=True, kw_only=True):
     """One extended attribute. ``data`` is its value, or the SHA-256 of a long value."""
 
     name: bytes
@@ -78,16 +77,14 @@ class Xattr:
         return _XATTR_FIELDS.get(self.name, "xattr")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prefix:
+class Prefix(Struct, frozen=True, kw_only=True):
     """The beginning of a file's content: ``size`` bytes and their digests."""
 
     size: int
     digests: tuple[Digest, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileState:
+class FileState(Struct, frozen=True, kw_only=True):
     """One file as it was observed.
 
     ``mode`` holds only the twelve permission bits (``st_mode & 0o7777``); sizes are bytes. ``dev`` is the ``st_dev`` of
@@ -171,8 +168,7 @@ class UnreadableReason(StrEnum):
     MISSING = "missing"  # a watch whose path does not exist
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unreadable:
+class Unreadable(Struct, frozen=True, kw_only=True):
     """A path that could not be read, and why. A known file is then reported neither as removed nor as unchanged.
 
     ``since_ns`` is when it was last read, so the start of the time without comparison; ``None`` if it never was.

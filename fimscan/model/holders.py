@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from fimscan.model.audit import Actor
 
@@ -50,8 +51,7 @@ class Doubt(NamedTuple):
     rights: Rights | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holders:
+class Holders(Struct, frozen=True, kw_only=True):
     """The processes that could write to a file without opening it when the window of its change began.
 
     ``actors`` had a writable descriptor or mapping at ``as_of_ns``, no later than the reading of the old content. Any
@@ -79,8 +79,7 @@ class Holders:
     earlier_doubts: tuple[Doubt, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
+class Holder(Struct, frozen=True, kw_only=True):
     """A process with a writable descriptor (or writable shared mapping) of a file when a scan began."""
 
     dev: int

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class IdSource(StrEnum):
@@ -14,8 +15,7 @@ class IdSource(StrEnum):
     NAME = "name"  # only its name: the caller has no other identity for it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostIdentity:
+class HostIdentity(Struct, frozen=True, kw_only=True):
     """A host: its name, which may change, and its id, which stays.
 
     ``id`` is ``None`` as long as it is not known: with the source ``RECORDED``, the database makes and records one.
@@ -36,8 +36,7 @@ class HostEventKind(StrEnum):
     BOOTED = "booted"  # the running kernel is another one than at the scan before
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostEvent:
+class HostEvent(Struct, frozen=True, kw_only=True):
     """One change of a host's names or id. ``before`` and ``after`` are names, except for ``IDENTIFIED``: an id.
 
     For ``INSTALLED``, ``after`` is an inventory as JSON (:mod:`fimscan.pipeline.controls.own_files`); for ``BOOTED``,
@@ -50,8 +49,7 @@ class HostEvent:
     after: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Boot:
+class Boot(Struct, frozen=True, kw_only=True):
     """A running kernel, as a scan saw it: its id, the time, and for how long it had been running."""
 
     id: str

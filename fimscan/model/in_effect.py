@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+from msgspec import Struct
 
 
 class RunsVersion(StrEnum):
@@ -36,8 +37,7 @@ class Runner(NamedTuple):
     unit: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InEffect:
+class InEffect(Struct, frozen=True, kw_only=True):
     """The processes that used a changed program, library or unit, as a scan found them at ``as_of_ns``.
 
     ``old``, ``new`` and ``unclear`` count them all. ``runners`` are the first of them, those of the old content first.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class MessageState(StrEnum):
@@ -28,8 +29,7 @@ class MessageKind(StrEnum):
     TEST = "test"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewMessage:
+class NewMessage(Struct, frozen=True, kw_only=True):
     """A message to one output. ``id`` stays the same however often it is sent; ``body`` is its document as JSON.
 
     ``urgent``: somebody has to look at it. Messages that are not urgent are given up first. ``scan`` is the newest scan
@@ -44,8 +44,7 @@ class NewMessage:
     changes: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxMessage:
+class OutboxMessage(Struct, frozen=True, kw_only=True):
     """A stored message. ``answer`` is the receiver's answer, or why the last attempt failed.
 
     ``changes`` are the numbers of the changes that it is about; none of a message that an earlier version made.
@@ -70,8 +69,7 @@ class OutboxMessage:
     body: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxUsage:
+class OutboxUsage(Struct, frozen=True, kw_only=True):
     """How much waits for one output. ``oldest_ns`` is when the oldest waiting message was made."""
 
     waiting: int = 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 _DIRECTORIES = (b"/usr/bin", b"/usr/sbin", b"/bin", b"/sbin")
 
@@ -85,8 +86,7 @@ class PackageFact(StrEnum):
 _LOUD = frozenset(list(PackageFact)[:5])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageOwner:
+class PackageOwner(Struct, frozen=True, kw_only=True):
     """A package that has a path in its list of files.
 
     ``manager`` is ``dpkg``, ``rpm``, ``python``, ``snap`` or ``flatpak``. ``conffile`` says that the file is a
@@ -104,8 +104,7 @@ class PackageOwner:
     listed_as: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageAnswer:
+class PackageAnswer(Struct, frozen=True, kw_only=True):
     """Whether one file is what its package shipped, and how that is known.
 
     ``owners`` has the owner that decided first. ``differs`` names what is not as shipped: ``missing``, ``kind``,
@@ -138,8 +137,7 @@ class PackageAnswer:
         return tuple(fact for fact in self.facts if fact.is_loud)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageReport:
+class PackageReport(Struct, frozen=True, kw_only=True):
     """The answers, in the order of the questions.
 
     ``problems`` are sentences about databases that could not be read or trusted, for the user. ``databases`` are the

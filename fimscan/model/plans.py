@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from fimscan.model.acceptance import Reviewer
 
@@ -16,8 +17,7 @@ class PlanState(StrEnum):
     CLOSED = "closed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangePlan:
+class ChangePlan(Struct, frozen=True, kw_only=True):
     """Which changes are expected: of these ``paths`` (with all below them, or patterns) or ``packages``.
 
     They are planned only if they are confirmed as done by ``user`` with ``exe``, a program's path or a pattern. At
@@ -49,8 +49,7 @@ class ChangePlan:
         return PlanState.OPEN if now_ns <= self.until_ns else PlanState.EXPIRED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanProgress:
+class PlanProgress(Struct, frozen=True, kw_only=True):
     """What came of a plan, as of a report.
 
     ``planned`` are the paths of changes that wait and are as planned, ``extra`` those of the same change sets that are

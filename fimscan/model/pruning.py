@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 
 class RetentionKind(StrEnum):
@@ -18,8 +19,7 @@ class RetentionKind(StrEnum):
     CONTENTS = "contents"  # kept contents of versions that are gone
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True, kw_only=True):
     """One pruning, as the ledger seals it: a line in the chain of scans that is no scan.
 
     The chain that is left begins after ``entry``. Only this checkpoint, which is in the chain itself, explains that.

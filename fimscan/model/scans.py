@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, TypeAlias
+
+from msgspec import Struct, field
 
 from fimscan.model.acceptance import AcceptanceRecord, Disposition
 from fimscan.model.answers import Attribution
@@ -42,8 +43,7 @@ class MissedCause(StrEnum):
     BUSY = "busy"  # an earlier run was still going on
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MissedRuns:
+class MissedRuns(Struct, frozen=True, kw_only=True):
     """Scheduled runs of one job, ``scan`` or ``full``, that did not happen: how many there were from first to last.
 
     ``noted_ns`` is when they were noted, just before one run made up for all of them.
@@ -67,8 +67,7 @@ IMPORT = "import"
 """The trigger of a scan that stands for the baseline of another program."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scan:
+class Scan(Struct, frozen=True, kw_only=True):
     """One comparison of the monitored files, or (``is_partial``) of only the few files in the audit log.
 
     ``counts`` has the number of ``files`` seen and ``bytes`` read. It also counts changes by :class:`ChangeKind` and by
@@ -108,8 +107,7 @@ class Scan:
         return self.trigger in (LIVE, PRUNE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """A change with its answer: one row of a report.
 
     If the report covers several scans and the file changed more than once, ``steps`` are the single changes in order.
@@ -133,8 +131,7 @@ class Finding:
     disposition: Disposition | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnmodifiedOpen:
+class UnmodifiedOpen(Struct, frozen=True, kw_only=True):
     """A file that was opened for writing and whose content is known to be unchanged."""
 
     path: bytes
@@ -152,8 +149,7 @@ class Standing(StrEnum):
     OTHER_ROOT = "other-root"  # a file of that name from another root directory ran
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
+class Program(Struct, frozen=True, kw_only=True):
     """A program's file as of the scan that found a change. ``change`` is the number of its own latest change.
 
     ``view`` is what was seen of the process that ran it, ``seen_after_ns`` how long after its system call; ``None`` if
@@ -175,8 +171,7 @@ class Effect(StrEnum):
     OTHER = "other"  # neither, or unknown
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingChange:
+class SettingChange(Struct, frozen=True, kw_only=True):
     """One setting that differs between two configurations; ``None`` if it is missing there.
 
     ``key`` is as in the configuration; keys of a watch begin with its path: ``[[watch]] /etc: policy``.
@@ -188,8 +183,7 @@ class SettingChange:
     effect: Effect
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reconfiguration:
+class Reconfiguration(Struct, frozen=True, kw_only=True):
     """A scan with another configuration than the one before it: both digests, and the differences."""
 
     scan: int
@@ -203,8 +197,7 @@ class Reconfiguration:
         return any(item.effect is Effect.WEAKER for item in self.differences)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredPath:
+class StoredPath(Struct, frozen=True, kw_only=True):
     """What is stored of a path: the accepted state (as of ``accepted_scan``) and the last state that was read.
 
     ``first`` is the scan that recorded the path first, ``None`` if none did. ``accepted`` is ``None`` if the baseline
@@ -221,8 +214,7 @@ class StoredPath:
     unreadable: Unreadable | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diff:
+class Diff(Struct, frozen=True, kw_only=True):
     """The difference between two points, with answers: the value that every report format renders.
 
     ``logs_grown`` counts the logs that were only appended to. ``logs_rotated`` counts those whose verified content is
@@ -255,8 +247,7 @@ class Diff:
     signing_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Continuity:
+class Continuity(Struct, frozen=True, kw_only=True):
     """What was looked at over a time: the scans, also interrupted ones, and the gaps of audit at the watched paths.
 
     ``gaps`` is ``None`` if the watched paths are not known.
@@ -266,8 +257,7 @@ class Continuity:
     gaps: tuple[Gap, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lineage:
+class Lineage(Struct, frozen=True, kw_only=True):
     """The ancestors of a process, as far as records show, the parent first.
 
     ``unknown`` is the process id at which the records end; ``None`` if the last ancestor has no parent.
@@ -278,8 +268,7 @@ class Lineage:
     unknown: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
+class Explanation(Struct, frozen=True, kw_only=True):
     """Why a change got its verdict: the answer with its evidence.
 
     ``after_scan`` and ``before_scan`` are the scans whose readings bound the window; ``None`` if the file was read in a
@@ -300,8 +289,7 @@ class Explanation:
     dispositions: tuple[Disposition, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class Status(Struct, frozen=True, kw_only=True):
     """The last scans, what is accepted, and what waits for acceptance.
 
     ``baseline`` is the last scan that was accepted as a whole. ``waiting`` counts the differences that are not

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class SelftestStep(StrEnum):
@@ -24,8 +25,7 @@ class StepState(StrEnum):
     SKIPPED = "skipped"  # switched off in the configuration, or a step before it failed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepResult:
+class StepResult(Struct, frozen=True, kw_only=True):
     """One step. ``seconds`` is how long after the change it was reached; ``output`` is set for one output's steps."""
 
     step: SelftestStep
@@ -35,8 +35,7 @@ class StepResult:
     output: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selftest:
+class Selftest(Struct, frozen=True, kw_only=True):
     """One selftest. ``id`` is 0 before it is stored.
 
     ``path`` is the canary, ``pid`` and ``exe`` are of the process that made it, ``scan`` is the partial scan that found

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+from msgspec import Struct
 
 
 class NotKept(StrEnum):
@@ -61,8 +62,7 @@ class ContentUsage(NamedTuple):
     dropped_ns: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextFact:
+class TextFact(Struct, frozen=True, kw_only=True):
     """One fact about a change of text.
 
     ``subject`` is the account, group, rule, key or setting. ``attribute`` is what of it, or in which section.
@@ -77,8 +77,7 @@ class TextFact:
     sign: TextSign | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextChange:
+class TextChange(Struct, frozen=True, kw_only=True):
     """What changed in a text.
 
     ``facts`` are told even if no text may be shown; ``omitted`` counts those that are too many. ``lines`` are the hunks

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import IntFlag, StrEnum
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from fimscan.model.audit import Actor
 
@@ -49,8 +50,7 @@ class WitnessHole(StrEnum):
     OLD_KERNEL = "old-kernel"  # before Linux 6.6: splice(2), and io_uring before 5.19
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WitnessExtent:
+class WitnessExtent(Struct, frozen=True, kw_only=True):
     """A stretch of time in which fanotify was watching one file system, and all its events were read.
 
     ``ended`` says why it ended; it is empty while it continues, and if fimscan ended unexpectedly.
@@ -63,8 +63,7 @@ class WitnessExtent:
     ended: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WitnessData:
+class WitnessData(Struct, frozen=True, kw_only=True):
     """What the second witness recorded: events by (device, inode), extents by device."""
 
     events: Mapping[tuple[int, int], tuple[WitnessEvent, ...]] = field(default_factory=dict)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan.grouping import ChangeSet, Grouping, RankedRow
 from fimscan.model import (
@@ -40,8 +42,7 @@ _MOST_SETS, _SET_TEXT = 20, 1000
 _NAMED = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Struct, frozen=True, kw_only=True):
     """Which messages an output gets: the keys of ``[[output]]``. Empty ``verdicts`` and ``kinds`` are all of them."""
 
     output: str
@@ -64,8 +65,7 @@ class Wanted:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """What scans found: their changes, ranked and grouped; files that could not be read; other problems.
 
     Each change of each scan is a finding of its own in ``diff``. ``is_first``: the first of the scans is the baseline.

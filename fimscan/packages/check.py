@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from fimscan.fast_values import replacer
+from msgspec import Struct
+from msgspec.structs import replace
+
 from fimscan.model import FileKind, FileState, PackageAnswer, PackageFact, PackageReason, PackageReport
 from fimscan.packages.activity import DpkgActivity
 from fimscan.packages.claims import Claim, Findings, PackageQuestion, Wanted
@@ -27,12 +28,10 @@ DEB_BUDGET = 64 * 1024 * 1024
 """How many bytes of .deb files are read at most by default: a few seconds."""
 
 
-_altered = replacer(Claim)
 _COST_OF_OPENING = 16 * 1024  # as long as reading so many bytes takes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageSources:
+class PackageSources(Struct, frozen=True, kw_only=True):
     """Where packages are looked up.
 
     ``root`` is the directory of the checked system: paths in questions and databases are relative to it.
@@ -178,12 +177,12 @@ def _is_by_trigger(question: PackageQuestion, path: bytes, activity: DpkgActivit
 
 
 def _dated(claim: Claim, *, active: bool | None) -> Claim:
-    return claim if active is None else _altered(claim, active=active)
+    return claim if active is None else replace(claim, active=active)
 
 
 def _undecided(claim: Claim, reason: PackageReason) -> Claim:
     """A claim of a database that cannot be trusted as a whole: it decides nothing."""
-    return _altered(claim, reason=reason, expected=())
+    return replace(claim, reason=reason, expected=())
 
 
 class _Reader:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from fimscan.model import FileKind, FileState, PackageFact, PackageOwner, PackageProof, PackageReason, Window
 from fimscan.packages.writers import Writers
@@ -12,8 +13,7 @@ NOBODY = Writers()
 """No process is known."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageQuestion:
+class PackageQuestion(Struct, frozen=True, kw_only=True):
     """One changed path, for :func:`fimscan.packages.check_paths`.
 
     ``state`` is the new state, ``None`` if there is no file any more. A digest that it lacks is read from the file, if
@@ -56,8 +56,7 @@ class Expected(NamedTuple):
     gid: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(Struct, frozen=True, kw_only=True):
     """One package that has a path in its list.
 
     ``expected`` are all proofs, strongest first. ``reason`` says why the claim decides nothing, whatever the file is:
@@ -73,8 +72,7 @@ class Claim:
     active: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Findings:
+class Findings(Struct, frozen=True, kw_only=True):
     """What one database says of all paths that were asked for, by canonical path.
 
     ``is_complete`` says that a path without a claim is owned by no package of this database. ``facts`` are of paths,

@@ -7,7 +7,8 @@ import stat
 import time
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.model import PackageProof
 from fimscan.packages.deb import DebError

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from fimscan.model import PackageFact, PackageReason
 from fimscan.packages.claims import Claim, Findings, Wanted
@@ -38,8 +40,7 @@ _UPDATE = re.compile(rb"[0-9]{1,9}\Z")
 T = TypeVar("T")
 
 
-@dataclass(slots=True, kw_only=True)
-class _Database:
+class _Database(Struct, kw_only=True):
     """What is read, with all that is wrong with it. ``reason`` is set if no claim can be trusted."""
 
     admin: bytes

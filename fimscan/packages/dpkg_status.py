@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 # States in which all files of the version in ``status`` have been unpacked.
 _UNPACKED = frozenset({b"installed", b"unpacked", b"half-configured", b"triggers-awaited", b"triggers-pending"})
@@ -26,8 +27,7 @@ class Conffile(NamedTuple):
     obsolete: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DpkgPackage:
+class DpkgPackage(Struct, frozen=True, kw_only=True):
     """One package in dpkg's status. ``state`` is the third word of its ``Status``."""
 
     name: bytes

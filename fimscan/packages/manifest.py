@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
+
+from msgspec import Struct
 
 from fimscan.model import FileKind, PackageProof
 
@@ -48,8 +49,7 @@ class Member(NamedTuple):
     link_target: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(Struct, frozen=True, kw_only=True):
     """The files of one .deb. ``proof`` says when it was taken: before the package was unpacked, or later.
 
     Raises:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan import compare
 from fimscan.config import Config
@@ -93,8 +94,7 @@ def run_scan(
             return _finish(run, judgements, problems, source.paths if source else (), running)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
+class _Run(Struct, frozen=True, kw_only=True):
     """A scan that is recorded as running, with what its steps share.
 
     ``held`` are the files that were open for writing when it began; ``users_serve`` says that a user had a FUSE file

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan.config import Config, ScanSettings, Watch
 from fimscan.linux.filesystems import Numbers
@@ -16,8 +18,7 @@ from fimscan.scan.watch import WatchSpec
 from fimscan.store.contents import files_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScanPlan:
+class ScanPlan(Struct, frozen=True, kw_only=True):
     """What to scan and how.
 
     Attributes:

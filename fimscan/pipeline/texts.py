@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan.config import Config
 from fimscan.contents.facts import MOST_FACTS, facts_of, reader_of
@@ -21,8 +23,7 @@ from fimscan.store.database import Database
 _AT_ONCE = 100  # so few contents are in memory
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Source:
+class _Source(Struct, frozen=True, kw_only=True):
     """The file with kept contents, and the settings that apply to it now."""
 
     path: str

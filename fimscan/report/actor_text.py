@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from fimscan.model import Actor, Change, ChangeKind, FileKind, Role, Verdict
 from fimscan.report.display import command_text, show, time_text
@@ -16,8 +17,7 @@ _MAKERS = frozenset({"bind", "mkdir", "mkdirat", "mknod", "mknodat", "symlink", 
 _CREATING_FLAGS = frozenset({"O_CREAT", "O_TMPFILE"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActorText:
+class ActorText(Struct, frozen=True, kw_only=True):
     """What one process did, as text that is safe to display; ``None`` where unknown.
 
     ``actor`` is the process at its first call, ``last_ns`` the time of its last one. ``events`` are times and audit

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.model import ControlFailure, ControlKind, ControlNote, ControlReport, HostEvent, HostEventKind
 from fimscan.report.display import minute_text, moment_text, show

@@ -10,12 +10,12 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any, TextIO
 
 from jinja2 import Environment, StrictUndefined, Template
+from msgspec import Struct, field
 
 from fimscan.grouping import Facts, Grouping, group
 from fimscan.model import Continuity, Diff, Explanation, Finding
@@ -31,8 +31,7 @@ EXPLAINED = 1000
 """So many of the most urgent changes are on the page with all that is known of them. The page says so."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageContext:
+class PageContext(Struct, frozen=True, kw_only=True):
     """What the page has beside the diff.
 
     ``explanations`` are by the number of the change, ``texts`` what changed in the text of files. ``program`` is how

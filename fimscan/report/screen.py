@@ -6,10 +6,10 @@ A report that :func:`fits` the screen is shown in full instead (:func:`fimscan.r
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice, pairwise
 from typing import NamedTuple, TextIO
 
+from msgspec.structs import replace
 from rich.cells import cell_len
 from rich.text import Text
 

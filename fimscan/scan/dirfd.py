@@ -9,8 +9,9 @@ import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from fimscan.linux.mounts import mount_id
 from fimscan.scan.attributes import read_flags, read_xattrs
@@ -34,8 +35,7 @@ DirHandle: TypeAlias = tuple[int, tuple[int, int]]
 """A descriptor (``O_PATH``) of a directory, with its (device, inode)."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenDir:
+class OpenDir(Struct, frozen=True):
     """A directory with its state. ``fd`` is ``None`` and ``entries`` empty where it is not to be entered."""
 
     raw: Raw

@@ -7,7 +7,9 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 # ioprio_set(2) has no wrapper in the C library. Its number depends on the architecture; ioprio_get's is the next one.
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "loongarch64": 30, "ppc64le": 273, "s390x": 282}
@@ -16,8 +18,7 @@ _IOPRIO_CLASSES = {"none": 0, "best-effort": 2, "idle": 3}
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """Limits that worker processes are started with.
 
     Args:

@@ -6,8 +6,9 @@ import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from fimscan.linux.mounts import mount_id
 from fimscan.paths import innermost
@@ -31,8 +32,7 @@ class Place(StrEnum):
     UNREACHABLE = "unreachable"  # it cannot be inspected
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathStatus:
+class PathStatus(Struct, frozen=True, kw_only=True):
     """The status of one path.
 
     ``at`` is the path that decided: the path itself or a directory above it. ``pattern`` is the exclude that matched,

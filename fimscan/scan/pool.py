@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import select
 from collections import Counter, deque
-from dataclasses import replace
 from itertools import accumulate
+
+from msgspec.structs import replace
 
 from fimscan.model import UnreadableReason
 from fimscan.scan.block import Answer

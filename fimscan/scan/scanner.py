@@ -8,7 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from fimscan.errors import ConfigError, InputError
 from fimscan.linux.filesystems import Numbers
@@ -39,8 +40,7 @@ _RESERVED_DESCRIPTORS = 128
 _PROGRESS_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(Struct, frozen=True, kw_only=True):
     """Progress of a scan: results so far (of every kind), bytes of content read, seconds since the start."""
 
     files: int
@@ -52,8 +52,7 @@ def nothing_verified(_path: bytes) -> None:
     """Treat every log as new."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriorStates:
+class PriorStates(Struct, frozen=True, kw_only=True):
     """What earlier scans recorded, as far as it decides how a file is read. Both sources are read in path order.
 
     ``verified`` returns how many bytes of a log (a file in an ``append_only`` watch) were verified before, ``None``
@@ -145,8 +144,7 @@ def scan_blocks(
     return _scan(watches, settings, _Meter(on_progress))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Settings:
+class _Settings(Struct, frozen=True, kw_only=True):
     skip: Collection[bytes]
     cross_mounts: bool
     known: PriorStates

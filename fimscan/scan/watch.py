@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from msgspec import Struct
 from pathspec import GitIgnoreSpec
 
 from fimscan.errors import ConfigError
@@ -15,8 +15,7 @@ from fimscan.scan.keeping import KeepRule
 IsExcluded = Callable[[bytes], bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchSpec:
+class WatchSpec(Struct, frozen=True, kw_only=True):
     """One subtree and how it is read.
 
     ``path`` is absolute and normalised. ``exclude`` holds gitignore patterns relative to it. An excluded directory is

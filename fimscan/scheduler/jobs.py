@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from fimscan.config import Config
 from fimscan.model import MissedCause, MissedRuns
@@ -15,8 +15,7 @@ _NS = 10**9
 GRACE_S = 60  # a run that begins this late is on time
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """Something that runs by a timetable: ``full`` or ``scan``, reading the ``audit`` log, ``selftest``, ``prune``."""
 
     name: str

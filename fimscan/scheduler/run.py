@@ -8,13 +8,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import UTC
 from types import FrameType
 from typing import Generic, TypeVar
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan.config import Config
 from fimscan.errors import FimscanError, InterruptedScanError, LockedError
@@ -81,8 +82,7 @@ class Control:
         self.reload.set()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
+class Past(Struct, frozen=True, kw_only=True):
     """What a schedule hands on to the next one of this process, when the configuration is read again.
 
     Attributes:

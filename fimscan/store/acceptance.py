@@ -7,25 +7,22 @@ from its own number on: the baseline *until* an earlier row is what it was then.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, Row, func, or_, select
 
 from fimscan.errors import UsageError
-from fimscan.fast_values import maker
 from fimscan.model import AcceptanceRecord, Approval, DispositionCategory, DispositionStatus
 from fimscan.store import files, journal, row_digests, scans, schema
 from fimscan.store.registry import Subject
 from fimscan.store.session import Session
 
 _table = schema.acceptance
-_make_record = maker(AcceptanceRecord)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Baseline:
+class Baseline(Struct, frozen=True, kw_only=True):
     """The accepted state: everything as of ``scan``, except the paths in ``overrides``.
 
     ``overrides`` maps a path to (its accepted version, the scan as of which it was accepted). A version of ``None``
@@ -227,8 +224,7 @@ def baseline(session: Session, until: int | None = None) -> Baseline | None:
     return Baseline(scan=scan, overrides=overrides)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinalBaseline:
+class FinalBaseline(Struct, frozen=True, kw_only=True):
     """What is accepted by decisions that are too old to be taken back.
 
     Attributes:
@@ -321,7 +317,7 @@ def _records(session: Session, rows: Iterable[Row[Any]]) -> list[AcceptanceRecor
     """The records of whole rows of the table."""
     undone = _undone(session, last_number(session))
     return [
-        _make_record(
+        AcceptanceRecord(
             path=path,
             scan=scan,
             approval=_approval(*why, category),

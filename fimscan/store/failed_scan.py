@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import stat
-from dataclasses import asdict, dataclass
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 _SIZE = 4096  # one block
 _MOST_TEXT = 1000
@@ -18,8 +20,7 @@ _FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _remembered: dict[str, FailedScan] = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedScan:
+class FailedScan(Struct, frozen=True, kw_only=True):
     """The first scan that failed since one finished: when it began, and its error."""
 
     began_ns: int

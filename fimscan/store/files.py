@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import permutations
 from operator import attrgetter, itemgetter
 from typing import Any, TypeAlias
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select, text, update
 
-from fimscan.fast_values import maker
 from fimscan.model import FileKind, FileState
 from fimscan.paths import as_prefix
-from fimscan.state_row import ALGORITHMS, KINDS, digests_of, make_state
+from fimscan.state_row import ALGORITHMS, KINDS, digests_of
 from fimscan.state_row import state_digest as state_row_digest
 from fimscan.store.ledger import state_digest
 from fimscan.store.queries import STREAMED, plain, plain_rows
@@ -40,15 +40,14 @@ _NUMBERS = slice(table.c.keys().index("kind"), table.c.keys().index("xxh3_128"))
 _TEXTS = slice(table.c.keys().index("xxh3_128"), table.c.keys().index("read_start_ns"))
 _PATH = table.c.keys().index("path")
 _NUMBERS_OF_STATE = attrgetter("dev", "inode", "nlink", "mode", "uid", "gid", "size", "mtime_ns", "ctime_ns")
-_PATH_AND_SCAN = itemgetter(2, 3)  # columns of the table
+_PATH_AND_SCAN = attrgetter("state.path", "first_scan")
 _FIRST_OF_STATE = table.c.keys().index("kind")  # what follows is the state; its path comes before
 
 KnownRow: TypeAlias = Sequence[Any]
 """(path, state digest, row number ...) of an open version."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
+class Version(Struct, frozen=True, kw_only=True):
     """A stored file state. ``digest`` is its state digest (see :func:`fimscan.store.ledger.state_digest`)."""
 
     id: int
@@ -62,13 +61,10 @@ class Version:
     retired: bool
 
 
-_make_version = maker(Version)
-
-
 def version_of(row: Sequence[Any]) -> Version:
     """Convert a whole row of the table, whose columns may be :func:`~fimscan.store.queries.plain`."""
     number, _, path, first, end, adopted, dropped, followed, retired = row[:_FIRST_OF_STATE]
-    return _make_version(
+    return Version(
         id=number,
         state=_state_of(path, *row[_FIRST_OF_STATE:-1]),
         digest=row[-1],
@@ -109,7 +105,7 @@ def _state_of(  # noqa: PLR0913, PLR0917  # the columns of a state, in their ord
     if dev < 0 or inode < 0:
         dev, inode = unsigned(dev) or 0, unsigned(inode) or 0
     # No attributes and no digest of them means that the file had none; no attributes with a digest: not recorded.
-    return make_state(
+    return FileState(
         path=path,
         kind=KINDS[kind],
         dev=dev,
@@ -296,8 +292,10 @@ def versions_between(session: Session, start: int, end: int) -> list[Version]:
     mine = table.c.host_id == session.host_id
     every = select(*map(plain, table.c)).where(mine)
     queries = (every.where(within(table.c.first_scan)), every.where(within(table.c.end_scan)))
-    unique = {row[0]: row for query in queries for rows in plain_rows(session, query, _MANY) for row in rows}
-    return [version_of(row) for row in sorted(unique.values(), key=_PATH_AND_SCAN)]
+    unique = {
+        row[0]: version_of(row) for query in queries for rows in plain_rows(session, query, _MANY) for row in rows
+    }
+    return sorted(unique.values(), key=_PATH_AND_SCAN)
 
 
 def rows_in_order(session: Session) -> Iterator[Sequence[Any]]:

@@ -12,7 +12,6 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
-from fimscan.fast_values import maker
 from fimscan.model import Attribution, Breach, Change, ChangeKind, FileState, Finding, Reasoning, ScanStatus, Window
 from fimscan.store import codec, files, journal, row_digests, schema
 from fimscan.store.queries import STREAMED, plain_rows
@@ -31,7 +30,6 @@ _COLUMNS = tuple(
 _VERSIONS = slice(3, 5)
 _KINDS = {kind.value: kind for kind in ChangeKind}
 _NUMBER = attrgetter("change.id")
-_make_finding, _make_change, _make_window = maker(Finding), maker(Change), maker(Window)
 
 
 def add_changes(session: Session, scan_id: int, findings: Sequence[Finding]) -> None:
@@ -249,14 +247,12 @@ def _findings(
     """The findings of a query of :func:`_finished_changes`, by their numbers: oldest first."""
     known = known or {}
     answers = answers or codec.AttributionReader()
-    known_states = {number: version.state for number, version in known.items()}
     found = []
     for rows in plain_rows(session, query, _MANY):
-        ids = {number for row in rows for number in row[_VERSIONS] if number is not None}
-        states: Mapping[int, FileState] = known_states
-        if missing := ids - known_states.keys():
-            loaded = files.states_by_ids(session, missing)
-            states = {**loaded, **{number: known_states[number] for number in ids - missing}}
+        needed = {number for row in rows for number in row[_VERSIONS]} - {None}
+        states = {number: known[number].state for number in needed if number in known}
+        if missing := needed - states.keys():
+            states.update(files.states_by_ids(session, missing))
         found += [_finding(row, states, answers) for row in rows]
     # Not in SQL: the database would write all rows to a temporary file. Nearly always, they are in order already.
     found.sort(key=_NUMBER)
@@ -270,17 +266,17 @@ def _fields(changed: str) -> tuple[str, ...]:
 
 def _finding(row: Sequence[Any], states: Mapping[int, FileState], answers: codec.AttributionReader) -> Finding:
     number, scan, kind, before, after, changed, after_ns, before_ns, holders, breach, attribution, in_effect = row
-    change = _make_change(
+    change = Change(
         id=number,
         kind=_KINDS[kind],
         before=None if before is None else states[before],
         after=None if after is None else states[after],
         changed=_fields(changed) if changed else (),
-        window=_make_window(after_ns=after_ns, before_ns=before_ns),
+        window=Window(after_ns=after_ns, before_ns=before_ns),
         holders=codec.load_holders(holders),
         breach=None if breach is None else Breach(breach),
     )
-    return _make_finding(
+    return Finding(
         change=change,
         attribution=answers.load(attribution),
         scan=scan,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import Connection, Row, func, select
 
 from fimscan.errors import StoreError
@@ -29,8 +30,7 @@ NO_HOST = 0
 """The number of a host that has no records yet."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Record:
+class _Record(Struct, frozen=True, kw_only=True):
     """One host of the database; ``scans`` is how many scans it finished."""
 
     number: int

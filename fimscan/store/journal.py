@@ -23,11 +23,11 @@ import json
 import struct
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import func, select
 
 from fimscan.model import Scan, ScanStatus
@@ -66,8 +66,7 @@ class Cause(StrEnum):
     UPGRADE = "upgrade"  # the rows that were older than the journal, as they were at the upgrade
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """One entry; ``scan_entry`` is the ledger entry of the last scan that was finished when it was added."""
 
     id: int

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy import select
 
 from fimscan.errors import StoreError
@@ -23,8 +23,7 @@ _VERSION = 1
 _MOST_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownHead:
+class KnownHead(Struct, frozen=True, kw_only=True):
     """A head that was reported: the newest entry of both chains, and the newest finished scan."""
 
     head: str

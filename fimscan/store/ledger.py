@@ -17,7 +17,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from fimscan import state_row
 from fimscan.model import Checkpoint, FileState, Scan, ScanStatus
@@ -58,8 +60,7 @@ class StateDigest:
 # The chain
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerLine:
+class LedgerLine(Struct, frozen=True, kw_only=True):
     """One finished scan in the chain. All texts except ``summary`` are 64 hex digits."""
 
     scan: int

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, case, func, select
 
 from fimscan.paths import as_prefix
@@ -15,8 +15,7 @@ from fimscan.store.session import Session
 _version, _change = schema.file_version.c, schema.change.c
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogHistory:
+class LogHistory(Struct, frozen=True, kw_only=True):
     """One log over a range of scans.
 
     Attributes:

@@ -18,9 +18,10 @@ import hashlib
 import struct
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import BigInteger, Column, ColumnElement, MetaData, Table, func, or_, select, union
 
 from fimscan.errors import StoreError
@@ -41,8 +42,7 @@ _scan, _access, _block = schema.scan, schema.access, schema.audit_block
 _fact, _process, _notice = schema.process_fact, schema.process, schema.notice
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selected:
+class Selected(Struct, frozen=True, kw_only=True):
     """What is removed of the history of files.
 
     Attributes:

@@ -7,16 +7,15 @@ the entry.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, unique
 
+from msgspec import Struct
 from sqlalchemy import Table
 
 from fimscan.store import schema
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(Struct, frozen=True, dict=True):
     """Rows of a table that the journal covers.
 
     Columns are listed by name: a column that is added later must not change the digests of stored rows.
@@ -34,15 +33,13 @@ class Rows:
     number: str
 
 
-@dataclass(frozen=True)
-class WithScan(Rows):
+class WithScan(Rows, frozen=True):
     """Rows written once, with the scan ``number``: one digest for all of a scan, in the order of the first column."""
 
     columns: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Numbered(Rows):
+class Numbered(Rows, frozen=True):
     """Rows with one digest each; the newest digest of a row counts.
 
     ``later`` are columns that were added later. They are digested unless all of them are null, so the digests of
@@ -53,8 +50,7 @@ class Numbered(Rows):
     later: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Shown(Rows):
+class Shown(Rows, frozen=True):
     """What evidence shows of :class:`Numbered` rows (``of``, their code): these ``columns``, without command lines.
 
     So others can check what they are shown, without what they are not shown. Its items are made with those of the row.
@@ -64,21 +60,18 @@ class Shown(Rows):
     columns: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class AuditBlocks(Rows):
+class AuditBlocks(Rows, frozen=True):
     """As :class:`Numbered`; the digest of a block also covers the accesses in it."""
 
 
-@dataclass(frozen=True)
-class KeptScans(Numbered):
+class KeptScans(Numbered, frozen=True):
     """As :class:`Numbered`, only of scans from before the beginning of the ledger (:mod:`fimscan.store.prune`).
 
     The ledger covers the others.
     """
 
 
-@dataclass(frozen=True)
-class Noted(Rows):
+class Noted(Rows, frozen=True):
     """Rows that are noted when they are written, and noted again when they are removed.
 
     Attributes:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
 from sqlalchemy import ColumnElement, Row, select
 
 from fimscan.model import Actor, Doubt, Holder, Holders, ScanStatus, Unreadable, UnreadableReason
@@ -86,8 +86,7 @@ def keep_known_holders(session: Session, scan_id: int) -> None:
     session.execute(table.delete().where(table.c.scan_id == scan_id, table.c.inode != 0, ~known.exists()))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HoldersAtScan:
+class HoldersAtScan(Struct, frozen=True, kw_only=True):
     """Which processes could write to which file, as a scan found it.
 
     Attributes:
@@ -116,8 +115,7 @@ def holders_at(session: Session, scan_id: int) -> HoldersAtScan:
     return HoldersAtScan(actors=actors, writable=frozenset(writable), doubts=doubts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recheck:
+class Recheck(Struct, frozen=True, kw_only=True):
     """A live look at a single path after a scan: when reading it began, and which processes could write to it then.
 
     ``holders`` are those of the file at the path; ``None`` if there was none.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import Row, select, update
 
 from fimscan.model import IMPORT, LIVE, PRUNE, Checkpoint, Scan, ScanStatus

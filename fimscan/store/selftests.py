@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import Row, func, select
 
 from fimscan.model import Selftest, SelftestStep, StepResult, StepState

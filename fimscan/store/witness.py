@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import func, insert, select, update
 
 from fimscan.model import WitnessData, WitnessEvent, WitnessExtent, WitnessHole, WitnessMask

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
 from datetime import tzinfo
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan.timing.cron import Cron, parse_cron
 
@@ -23,15 +25,13 @@ def interval_seconds(text: str) -> int | None:
     return int(match[1]) * _UNIT_SECONDS[match[2]] if match and int(match[1]) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(Struct, frozen=True):
     """Something that is due ``seconds`` after it was last done."""
 
     seconds: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timetable:
+class Timetable(Struct, frozen=True, kw_only=True):
     """When one job is due.
 
     Attributes:
@@ -62,8 +62,7 @@ class Timetable:
         return self.after(max(run, now))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Missed:
+class Missed(Struct, frozen=True, kw_only=True):
     """Occurrences that passed without a run: the first, the last, and how many there were."""
 
     first: float

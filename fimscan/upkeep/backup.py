@@ -10,7 +10,8 @@ import os
 import secrets
 import stat
 from contextlib import ExitStack
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan.errors import StoreError, UsageError
 from fimscan.evidence.database import verify_database
@@ -22,8 +23,7 @@ from fimscan.store.database import Database
 from fimscan.trust import trust_problem
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Copy:
+class Copy(Struct, frozen=True, kw_only=True):
     """A finished copy.
 
     Attributes:

@@ -13,8 +13,9 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import or_, select
 
 from fimscan.config import Config
@@ -40,8 +41,7 @@ _NS = 10**9
 _SLACK_NS = 3600 * _NS  # before what the next scan needs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pruned:
+class Pruned(Struct, frozen=True, kw_only=True):
     """What was removed, or with ``dry_run`` would be.
 
     Attributes:

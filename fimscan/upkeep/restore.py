@@ -16,8 +16,9 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from fimscan.errors import StoreError
@@ -34,8 +35,7 @@ from fimscan.trust import make_private_directories, trust_problem
 Open = Callable[[], Database]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restored:
+class Restored(Struct, frozen=True, kw_only=True):
     """What was put in place.
 
     Attributes:

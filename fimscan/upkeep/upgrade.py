@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from fimscan.store import migrate, schema
 from fimscan.store.database import schema_revision
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upgrade:
+class Upgrade(Struct, frozen=True, kw_only=True):
     """The upgrade of one database: its revision, the newest one, and the (revision, description) of each step."""
 
     before: str | None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from fimscan.attribution import AccessIndex, CoverageMap, Evidence, KnownDirectories, attribute
 from fimscan.model import (

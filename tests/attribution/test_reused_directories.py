@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from fimscan.attribution import AccessIndex, CoverageMap, Evidence, KnownDirectories, attribute
 from fimscan.model import Action, Attribution, Change, FileAccess, Holders, Name, Verdict

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from fimscan.attribution import CoverageMap, Extent, Need
 from fimscan.audit import keep_rule_targets

@@ -11,13 +11,13 @@ import shutil
 import subprocess
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fimscan.cli.accept import left_out_lines
 from fimscan.cli.reviewer import current_reviewer

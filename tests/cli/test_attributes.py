@@ -7,11 +7,11 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fimscan.model import FileState
 from fimscan.report.attributes import flags_text, named_text, xattr_text

@@ -10,10 +10,10 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from fimscan.evidence.assessment.html_reader import Heading, Item, Paragraph, Table, read_report
 from fimscan.evidence.assessment.mapping import FRAMEWORKS
@@ -362,7 +362,7 @@ def test_incomplete_approvals(made: Callable[[BundleInput], Bundle], change: dic
     """A change that was approved without ticket or reason is an exception of 6.5.1."""
     (item, *_) = make_input().changes
     assert item.finding.disposition is not None
-    record = replace(DECISION, approval=replace(DECISION.approval, **change))  # type: ignore[arg-type]
+    record = replace(DECISION, approval=replace(DECISION.approval, **change))
     finding = replace(item.finding, disposition=replace(item.finding.disposition, record=record))
     assert text in made(make_input(changes=[FoundChange(finding)])).html
 

@@ -13,10 +13,10 @@ import stat
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from fimscan.errors import OutputError, UsageError
 from fimscan.evidence.archive import Staged

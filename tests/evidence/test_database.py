@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
+from msgspec.structs import replace
 
 from fimscan.config import parse_config
 from fimscan.errors import UsageError
@@ -249,7 +250,7 @@ def test_an_upgraded_database_verifies_and_is_covered_from_then_on(
         make_eventful(site)
     site.database.close()
     _as_before(revision, path)
-    upgraded = replace(site, database=Database(f"sqlite:///{path}", host=HOST))
+    upgraded = dataclasses.replace(site, database=Database(f"sqlite:///{path}", host=HOST))
     assert problems(upgraded.database, every_scan=True) == []
     config = parse_config(f'[[watch]]\npath = "{site.watched}"\n')
     with collected(upgraded.database, config, 0, 2**62, audit_rules="", reconfigured=lambda *_: ()) as data:

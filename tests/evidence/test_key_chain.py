@@ -10,10 +10,10 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from fimscan.errors import InputError, OutputError
 from fimscan.evidence import key_chain

@@ -7,10 +7,10 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.inputs import BundleInput, FoundChange, Sample

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fimscan.grouping import group
 from fimscan.grouping.plans import extra_rows, is_changed_otherwise, is_planned, missing_items

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fimscan.grouping import PLACES, Facts, Level, Nature, Provenance, Rank, RankReason, place_of, rank_of
 from fimscan.grouping.rank import TECHNIQUES

@@ -51,7 +51,7 @@ def make() -> Make:
 
 def found(make: Make, findings: list[Finding], facts: Facts | None = None, **other: Any) -> Found:
     end = make.scan(2, make.now)
-    end = type(end)(**{**{name: getattr(end, name) for name in end.__slots__}, "entry": HEAD})
+    end = type(end)(**{**{name: getattr(end, name) for name in end.__struct_fields__}, "entry": HEAD})
     diff = Diff(
         host="web1",
         start=make.scan(1, make.now - 60 * make.second),

@@ -6,11 +6,11 @@ import os
 import shutil
 import threading
 import time
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from fimscan.model import Actor, Digest, FileKind, Lineage, PackageClass, PackageFact, PackageReason, Window
 from fimscan.packages import ListIndex, PackageQuestion, dpkg, writers_of

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fimscan.model import Digest
 from fimscan.packages import ManifestStore, PackageQuestion, prune_manifests

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import fimscan
 from fimscan.audit import (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from fimscan.model import AcceptanceRecord, Approval, Change, ChangeKind, Finding, Verdict, Window
 from fimscan.pipeline.history.dispositions import Decisions, LastDecisions, in_effect

@@ -12,11 +12,11 @@ import subprocess
 import sys
 import time
 from contextlib import closing, suppress
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from fimscan.config import parse_config
 from fimscan.errors import InputError, StoreError

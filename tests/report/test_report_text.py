@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import re
 import struct
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fimscan.grouping import group
 from fimscan.model import (

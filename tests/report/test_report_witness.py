@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from fimscan.model import Verdict, WitnessExtent, WitnessHole
 from fimscan.report.actor_text import actor_texts

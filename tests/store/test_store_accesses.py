@@ -6,10 +6,10 @@ import glob
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from fimscan import attribution
 from fimscan.audit import AuditBatch, read_stream

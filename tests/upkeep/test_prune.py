@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -13,7 +14,6 @@ import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fimscan.config import Config, parse_config
 from fimscan.errors import InterruptedScanError, UsageError, VerificationError
@@ -203,7 +204,7 @@ def old(site: Site, tmp_path: Path) -> Iterator[Site]:
     """The same with a database of its own, which is a copy; the directory and the log are shared."""
     shutil.copy(site.root / "x.db", tmp_path / "x.db")
     with closing(Database(f"sqlite:///{tmp_path}/x.db", host=HOST)) as database:
-        yield replace(site, database=database)
+        yield dataclasses.replace(site, database=database)
 
 
 def of_table(database: Database, table: str) -> list[Any]:

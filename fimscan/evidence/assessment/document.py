@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
+
+from msgspec import Struct
 
 from fimscan.evidence.assessment.mapping import Framework, Requirement
 from fimscan.evidence.assessment.observation import MOST, Observation
@@ -25,16 +26,14 @@ show \\uNNNN, and a backslash \\\\. The PDF file also writes \\uNNNN for what is
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class Shown(Struct, frozen=True, kw_only=True):
     """An observation on a page. If ``listed_at`` is set, its exceptions are on the page of that requirement."""
 
     observation: Observation
     listed_at: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(Struct, frozen=True, kw_only=True):
     """A requirement with its observations: those with exceptions first."""
 
     anchor: str
@@ -47,8 +46,7 @@ class Part:
         return sum(item.observation.count for item in self.shown)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class Page(Struct, frozen=True, kw_only=True):
     """One page, or more where it is long: one requirement, or all of a framework."""
 
     title: str
@@ -56,8 +54,7 @@ class Page:
     parts: tuple[Part, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """The whole report. ``facts`` are (name, value) of the cover, ``alarms`` what does not verify."""
 
     title: str

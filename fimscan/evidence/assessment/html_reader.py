@@ -7,9 +7,10 @@ because this module does not know it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import NamedTuple, NoReturn
+
+from msgspec import Struct, field
 
 
 class Heading(NamedTuple):
@@ -46,16 +47,14 @@ class Row(NamedTuple):
     target: str
 
 
-@dataclass(slots=True)
-class Group:
+class Group(Struct):
     """Rows of a table that have a common title, or none."""
 
     title: str = ""
     rows: list[Row] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Table:
+class Table(Struct):
     """A table. ``kind`` is its class, ``header`` the titles of its columns; empty if it has none."""
 
     kind: str

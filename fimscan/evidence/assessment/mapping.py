@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
 from importlib import resources
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requirement:
+
+class Requirement(Struct, frozen=True, kw_only=True):
     """What is asked, the ids of the observations that show something of it, and what is not proved."""
 
     framework: str
@@ -19,8 +19,7 @@ class Requirement:
     not_proved: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Framework:
+class Framework(Struct, frozen=True, kw_only=True):
     """A set of requirements; with ``pages``, each of them has a page of its own."""
 
     id: str

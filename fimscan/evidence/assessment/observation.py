@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 MOST = 20
 """So many exceptions of an observation are in the report; it says how many there are, and how to find them all."""
@@ -15,8 +16,7 @@ Rows: TypeAlias = Iterable[tuple[int, Mapping[str, str]]]
 """The rows of a CSV file with their numbers, as a spreadsheet numbers them: the header is row 1."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deviation:
+class Deviation(Struct, frozen=True, kw_only=True):
     """An exception, as assessors call what deserves their attention.
 
     Attributes:
@@ -30,8 +30,7 @@ class Deviation:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
+class Observation(Struct, frozen=True, kw_only=True):
     """What one file of the bundle shows.
 
     Attributes:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from fimscan.evidence.assessment.font_widths import WIDTHS
 
@@ -134,8 +135,7 @@ class Column(NamedTuple):
     style: Style = BODY
 
 
-@dataclass(slots=True)
-class Layout:
+class Layout(Struct):
     """Pages that are filled from top to bottom."""
 
     pages: list[list[Drawn]] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from fimscan.evidence.inputs import BundleInput
 from fimscan.evidence.tables import FileTotals
@@ -10,8 +10,7 @@ from fimscan.model import ScanStatus
 from fimscan.store.ledger import replay
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class Scope(Struct, frozen=True, kw_only=True):
     """The period that a bundle is about.
 
     Attributes:

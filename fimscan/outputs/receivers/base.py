@@ -8,7 +8,8 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _MOST_SECRET = 64 * 1024
 
@@ -24,8 +25,7 @@ class RefusedError(DeliveryError):
     """The receiver took the message and refused it. It is tried again later; others are tried now."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(Struct, frozen=True, kw_only=True):
     """What is said about a message beside its content. ``subject`` is one line, safe to display.
 
     ``fields`` are single facts for receivers that store such. ``severity`` is ``None`` if nothing is wrong.

@@ -6,7 +6,8 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan.linux import fanotify, handles
 from fimscan.linux.fanotify import Handle
@@ -15,8 +16,7 @@ from fimscan.model import WitnessHole
 from fimscan.paths import is_within
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
+class Root(Struct, frozen=True):
     """A monitored directory or, for a single monitored file, its directory (not ``recursive``).
 
     It is opened for each check: an open descriptor would keep the file system from being unmounted.
@@ -55,8 +55,7 @@ def _opened(path: bytes, *, recursive: bool) -> Iterator[int]:
         os.close(fd)
 
 
-@dataclass(slots=True)
-class Marked:
+class Marked(Struct):
     """One marked file system.
 
     Attributes:

@@ -7,8 +7,10 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import cache
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan import attribution, audit
 from fimscan.errors import InputError
@@ -42,8 +44,7 @@ _DECISIVE = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditSource:
+class AuditSource(Struct, frozen=True, kw_only=True):
     """Which audit logs to read.
 
     Attributes:

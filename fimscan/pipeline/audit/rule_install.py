@@ -10,7 +10,8 @@ import os
 import re
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan import audit
 from fimscan.audit import Rule, RulesFile
@@ -28,8 +29,7 @@ _GENERATED = b"automatically generated"  # augenrules writes that into the file 
 _LARGEST = 1 << 22
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
+class Loaded(Struct, frozen=True, kw_only=True):
     """The kernel's rules. ``error`` is why they are unknown; ``is_locked``: only a reboot changes them."""
 
     rules: tuple[Rule, ...] = ()
@@ -37,8 +37,7 @@ class Loaded:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Installation:
+class Installation(Struct, frozen=True, kw_only=True):
     """What an installation changes.
 
     Attributes:
@@ -67,8 +66,7 @@ class Installation:
         return len(rule_lines(self.text))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removal:
+class Removal(Struct, frozen=True, kw_only=True):
     """What a removal changes: the file, ``None`` if there is none of ours, and why it is not removed unless forced."""
 
     path: str | None

@@ -16,7 +16,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.attribution import SLACK_NS
 from fimscan.linux import fanotify, fanotify_holes, handles, lineage

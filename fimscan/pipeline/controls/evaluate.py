@@ -8,8 +8,10 @@ was not checked stays as it is: not looking is not the same as finding nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan.model import (
     Actor,
@@ -47,8 +49,7 @@ _MACHINE_ID = "machine-id"
 _SCANS, _DATABASE, _CLOCK, _SELFTEST, _PROGRAM = "scans", "database", "clock", "selftest", "fimscan itself"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transitions:
+class Transitions(Struct, frozen=True, kw_only=True):
     """What has changed: failures that began (some are over already), and open failures that ended."""
 
     began: tuple[ControlFailure, ...] = ()
@@ -224,8 +225,7 @@ def _rules(facts: AuditFacts) -> Iterator[Symptom]:
             yield _audit(path, one.start_ns, f"its audit rules {was}", one.end_ns, actor=one.actor)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stretch:
+class _Stretch(Struct, frozen=True, kw_only=True):
     """A time without rules, from gaps that touch: rules are removed, and then none is loaded."""
 
     start_ns: int

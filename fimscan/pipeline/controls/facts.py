@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan.model import AuditNotice, AuditObservation, Gap, MissedRuns
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditFacts:
+class AuditFacts(Struct, frozen=True, kw_only=True):
     """What is known of audit since the last evaluation.
 
     Attributes:
@@ -33,8 +33,7 @@ class AuditFacts:
     is_logged: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScanFacts:
+class ScanFacts(Struct, frozen=True, kw_only=True):
     """When scans ran.
 
     Attributes:
@@ -54,8 +53,7 @@ class ScanFacts:
     interrupted: tuple[tuple[int, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnreadFiles:
+class UnreadFiles(Struct, frozen=True, kw_only=True):
     """Files below a monitored path that were readable before: how many, since when, and one of them."""
 
     count: int
@@ -63,8 +61,7 @@ class UnreadFiles:
     example: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Undelivered:
+class Undelivered(Struct, frozen=True, kw_only=True):
     """What waits for one output.
 
     Attributes:
@@ -80,8 +77,7 @@ class Undelivered:
     answer: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Space:
+class Space(Struct, frozen=True, kw_only=True):
     """A file system that fimscan or auditd writes to: bytes and inodes that are free, and all of them."""
 
     path: str

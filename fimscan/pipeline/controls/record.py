@@ -9,7 +9,8 @@ import os
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.config import Config
 from fimscan.errors import FimscanError, InterruptedScanError, LockedError, StoreError, UnavailableError

@@ -6,11 +6,10 @@ generated from this.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class CheckKind:
+class CheckKind(Struct, frozen=True):
     """One check: its id for programs, its name for people, and what it looks at."""
 
     id: str

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan.config import Config
 from fimscan.errors import UsageError
@@ -36,8 +38,7 @@ _NAMED_PATHS = 3
 States = Mapping[bytes, tuple[int | None, int]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """What the reviewer was shown: the report of this name or, without a name, the one that was ``seen`` last.
 
     Without either, a selection whose extent depends on the report is refused, unless it is only printed.
@@ -51,8 +52,7 @@ class Limits:
 _NO_LIMITS = Limits()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
+class Proposal(Struct, frozen=True, kw_only=True):
     """What would be accepted.
 
     ``states`` is ``None`` if it is everything as of ``scan``. ``left_out`` counts paths that were accepted since the

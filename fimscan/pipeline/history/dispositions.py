@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from heapq import merge
 from operator import itemgetter
+
+from msgspec.structs import replace
 
 from fimscan.model import AcceptanceRecord, Disposition, Finding
 from fimscan.store import acceptance as acceptance_store

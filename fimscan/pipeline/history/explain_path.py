@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan.config import Config, Watch
 from fimscan.model import StoredPath
@@ -13,8 +14,7 @@ from fimscan.scan.path_status import PathStatus, find_status
 from fimscan.store.database import Database
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathReport:
+class PathReport(Struct, frozen=True, kw_only=True):
     """Whether a path is monitored, the ``[[watch]]`` that covers it, and what is stored of it."""
 
     path_status: PathStatus

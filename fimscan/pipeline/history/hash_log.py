@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan import attribution
 from fimscan.errors import UsageError
@@ -15,8 +16,7 @@ from fimscan.store.database import Database
 from fimscan.store.session import Session
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HashedFile:
+class HashedFile(Struct, frozen=True, kw_only=True):
     """One file in one scan: either its SHA-256 (``None`` if none was recorded), or why it could not be read."""
 
     path: bytes

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.grouping import Grouping
 from fimscan.grouping.plans import extra_rows, first_plan, is_changed_otherwise, missing_items

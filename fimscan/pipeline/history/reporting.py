@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fimscan.model import ScanStatus
 from fimscan.pipeline.history.diff import diff_of_scans

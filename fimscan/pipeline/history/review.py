@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan.config import Config
 from fimscan.grouping import RankedRow
@@ -18,8 +19,7 @@ from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What came of a decision.
 
     ``act`` is its number, ``None`` if nothing was stored. ``rows`` are those that it is about. ``own`` counts the

@@ -9,8 +9,10 @@ import os
 import stat
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
 from functools import partial
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from fimscan import compare, linux
 from fimscan.linux.filesystems import Devices, Numbers
@@ -34,8 +36,7 @@ _LOOK_SECONDS = 1.0  # of reading at most: the lock is held meanwhile
 _PASSING = frozenset({UnreadableReason.UNSTABLE, UnreadableReason.VANISHED, UnreadableReason.LEASED})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedPath:
+class CheckedPath(Struct, frozen=True, kw_only=True):
     """What a look found at one path.
 
     Attributes:
@@ -59,8 +60,7 @@ class CheckedPath:
         return before is None or after is None or not (self.has_only_grown or compare.same_state(before, after))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckResult:
+class CheckResult(Struct, frozen=True, kw_only=True):
     """The result of a look.
 
     Attributes:
@@ -79,8 +79,7 @@ class CheckResult:
         return any(one.is_changed for one in self.seen)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenWriters:
+class OpenWriters(Struct, frozen=True, kw_only=True):
     """Which processes could write to the requested files, just before the first of them was read.
 
     Attributes:
@@ -163,8 +162,7 @@ def decision_without_reading(
     return None
 
 
-@dataclass(slots=True)
-class _Batch:
+class _Batch(Struct):
     """What a look has found so far. ``covered`` are prefixes of directories that were read with all that is below."""
 
     seen: dict[bytes, CheckedPath] = field(default_factory=dict)
@@ -175,8 +173,7 @@ class _Batch:
         return path in self.seen or any(path.startswith(above) for above in self.covered)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
+class _Reading(Struct, frozen=True, kw_only=True):
     """What is stored of a path, and of the subtree there if ``below``, and what was found there now."""
 
     below: bool

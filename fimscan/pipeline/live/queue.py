@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 _LONGEST_PAUSE_S = 60.0
 _MOST_PATHS = 100_000
 _REMEMBERED = 10_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookRequest:
+class LookRequest(Struct, frozen=True, kw_only=True):
     """A path to look at.
 
     Attributes:
@@ -36,8 +36,7 @@ class Next(StrEnum):
     AGAIN = "again"  # look again, after a pause
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """What happens to a path next; with ``below``, the next look takes in the subtree."""
 
     path: bytes
@@ -45,8 +44,7 @@ class Decision:
     below: bool = False
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(Struct):
     first: float
     last: float
     below: bool
@@ -54,8 +52,7 @@ class _Entry:
     not_before: float = 0.0
 
 
-@dataclass(slots=True)
-class _Look:
+class _Look(Struct):
     """When a path was last looked at, and the least time to wait until the next look."""
 
     at: float

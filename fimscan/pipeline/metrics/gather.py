@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from fimscan import __version__
 from fimscan.config import Config
@@ -30,8 +31,7 @@ _JOBS = ("scan", "full")
 Kind = Literal["gauge", "counter"]
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(Struct, frozen=True):
     """One metric: its name (of a counter without ``_total``), its help, and its samples, by their labels."""
 
     name: str

@@ -8,9 +8,11 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fimscan.config import Config, Output
 from fimscan.errors import FimscanError
@@ -36,8 +38,7 @@ _STOP_S = 2.0
 _EVALUATE_S = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What became of an output's messages in one pass. ``error`` is why some were not delivered.
 
     ``is_news``: no message to this output had failed before.
@@ -144,8 +145,7 @@ class Deliverer:
         self._broken[name] = _Broken(times=times, not_before=time.monotonic() + _doubled_s(times))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Broken:
+class _Broken(Struct, frozen=True, kw_only=True):
     """An output whose worker ended with an error of our own, ``times`` times again; a time of the monotonic clock."""
 
     times: int

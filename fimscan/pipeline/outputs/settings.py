@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan.config import Config, Output
 from fimscan.model import OutboxUsage
@@ -16,8 +17,7 @@ _MAIL = ("smtp", "sendmail")
 _FOR_PEOPLE = (*_MAIL, "command", "syslog", "journald")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """How much may wait for one output."""
 
     messages: int

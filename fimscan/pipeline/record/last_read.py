@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from fimscan import attribution
 from fimscan.linux import may_write
@@ -29,8 +31,7 @@ from fimscan.store.session import Session
 _WITHOUT_DISK = frozenset({"tmpfs", "ramfs", "hugetlbfs", "overlay"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WritersAtScan:
+class WritersAtScan(Struct, frozen=True, kw_only=True):
     """Which processes could write to which files when a complete scan began.
 
     Attributes:
@@ -163,8 +164,7 @@ def _others_may_write(state: FileState, holders: Iterable[Actor]) -> bool:
     return bool(state.mode & 0o002 or of_group) or (state.uid != 0 and state.uid not in users)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EarlierReading:
+class EarlierReading(Struct, frozen=True, kw_only=True):
     """The last complete scan that could read a path which later scans could not read.
 
     Attributes:
@@ -178,8 +178,7 @@ class EarlierReading:
     failed: Collection[bytes]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FullReading:
+class FullReading(Struct, frozen=True, kw_only=True):
     """What later scans need of the last complete scan.
 
     Attributes:
@@ -317,8 +316,7 @@ def _writers_at(session: Session, scan: Scan) -> WritersAtScan:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Readings:
+class Readings(Struct, frozen=True, kw_only=True):
     """The last complete scan, and the live looks since then (``rechecks``, by path)."""
 
     full: FullReading

@@ -6,8 +6,9 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from itertools import islice
+
+from msgspec.structs import replace
 
 from fimscan.config import Config, Output
 from fimscan.errors import FimscanError

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan.errors import InputError
 from fimscan.pipeline.selftest import maker
@@ -16,8 +17,7 @@ from fimscan.pipeline.selftest import maker
 _SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Canary:
+class Canary(Struct, frozen=True, kw_only=True):
     """A canary that was made: by which process, and which program that runs."""
 
     path: bytes

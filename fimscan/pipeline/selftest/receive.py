@@ -7,7 +7,8 @@ import time
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fimscan.config import Config
 from fimscan.model import MessageKind, MessageState, OutboxMessage, SelftestStep, StepResult, StepState
@@ -24,8 +25,7 @@ _STEP_S = 0.2
 _NS = 10**9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """What scans found of a canary.
 
     Attributes:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from fimscan.model import OutboxMessage, OutboxUsage
 from fimscan.report.display import json_text, time_text
 from fimscan.report.documents.parts import optional_time
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputState:
+class OutputState(Struct, frozen=True, kw_only=True):
     """How much waits for an output, and when it last got a message."""
 
     name: str

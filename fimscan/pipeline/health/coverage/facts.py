@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from fimscan.audit import DaemonConfig, Growth, KernelAnswer, Rule
 from fimscan.linux.mounts import Mount
 from fimscan.model import AuditNotice, AuditObservation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
+class Watched(Struct, frozen=True, kw_only=True):
     """One ``[[watch]]``.
 
     Attributes:
@@ -41,8 +41,7 @@ class Watched:
         return self.path.rstrip(b"/") + b"/x" if self.exists and self.is_directory else self.path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BootRules:
+class BootRules(Struct, frozen=True, kw_only=True):
     """The rules and settings that will be loaded at the next boot.
 
     Attributes:
@@ -60,8 +59,7 @@ class BootRules:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogFile:
+class LogFile(Struct, frozen=True, kw_only=True):
     """One of ``[audit] logs``.
 
     Attributes:
@@ -79,8 +77,7 @@ class LogFile:
     by_daemon: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Daemon:
+class Daemon(Struct, frozen=True, kw_only=True):
     """The running auditd.
 
     Attributes:
@@ -100,8 +97,7 @@ class Daemon:
     total: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """All facts. Unknown values are ``None``.
 
     Attributes:
