@@ -14,8 +14,8 @@ _exact = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 def ascii_json(value: Any) -> bytes:
     """Encode a value of texts, whole numbers, lists and objects.
 
-    msgspec writes the same, except that it leaves DEL and characters beyond ASCII as they are. It refuses lone surrogates and
-    numbers of more than 64 bits.
+    msgspec writes the same, except that it leaves DEL and characters beyond ASCII as they are. It refuses lone
+    surrogates and numbers of more than 64 bits.
     """
     try:
         data = _quick(value)
