@@ -18,7 +18,7 @@ FLOORS = (
         *("timing", "paths", "passwords", "excludes", "decompression", "xattrs", "gc_pause", "contents"),
         *("trust", "profiles", "signal_flag", "whole_file", "by_pattern"),
     ),
-    ("state_row", "linux", "config"),
+    ("state_row", "linux", "config", "signing"),
     ("scan", "audit", "compare", "packages"),
     ("attribution", "importers", "grouping"),
     ("report",),
@@ -34,7 +34,7 @@ FLOORS = (
 # may name any of them.
 INNER_FLOORS = {
     "pipeline": (
-        ("settings", "result", "config_changes", "importance", "packages", "texts"),
+        ("settings", "result", "config_changes", "importance", "packages", "signer", "texts"),
         ("record",),
         ("audit",),
         ("scan",),

@@ -17,6 +17,7 @@ from fimscan.packages.dpkg import has_dpkg, read_dpkg
 from fimscan.packages.files import ChangedError, Directories, digest_recorded
 from fimscan.packages.judge import Background, Digests, judge, needed_algorithms, recorded_digests
 from fimscan.packages.known_md5 import KnownMd5
+from fimscan.packages.list_index import ListIndex
 from fimscan.packages.manifests import ManifestStore
 from fimscan.packages.python_record import PythonRecords
 from fimscan.packages.rpm import read_rpm, rpm_database
@@ -40,6 +41,9 @@ class PackageSources(Struct, frozen=True, kw_only=True):
     ``deb_budget`` is how many bytes of .deb files are read at most; with ``reports_skipped``, it is a problem if there
     are more. ``read_budget`` is how many bytes of checked files are read at most, those of the first questions first.
     With ``keep_digests``, the MD5 of what was read is kept in ``manifests``, so that it need not be read again.
+
+    ``index`` is for whoever asks several times: what one question learned of the lists of dpkg, the next one need not
+    read again.
     """
 
     root: bytes = b"/"
@@ -50,6 +54,7 @@ class PackageSources(Struct, frozen=True, kw_only=True):
     reports_skipped: bool = True
     read_budget: int | None = None
     keep_digests: bool = False
+    index: ListIndex | None = None
 
 
 def check_paths(questions: Sequence[PackageQuestion], sources: PackageSources) -> PackageReport:
@@ -101,7 +106,7 @@ def _ask(wanted: Wanted, directories: Directories, sources: PackageSources) -> t
             keep=sources.keep_manifests,
             reports_skipped=sources.reports_skipped,
         )
-        found.append(read_dpkg(wanted, directories, proofs))
+        found.append(read_dpkg(wanted, directories, proofs, sources.index))
         names.append("dpkg")
     database = rpm_database(directories)
     if database is not None:

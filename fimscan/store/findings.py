@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from operator import attrgetter
+from itertools import chain, groupby
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -165,6 +168,34 @@ def scans_of(session: Session, paths: Iterable[bytes]) -> dict[bytes, list[int]]
     return found
 
 
+def later_scans(session: Session) -> Callable[[int], int | None]:
+    """What gives, by the number of a change, the next scan that found a change of its path, or a move away from it.
+
+    It is ``None`` if none did. This is for all changes: it reads the table once, and keeps 8 bytes of each.
+    """
+    table, scan = schema.change, schema.scan
+    mine = table.c.host_id == session.host_id
+    done = (scan.c.host_id == session.host_id) & (scan.c.status == ScanStatus.FINISHED.value)
+    finished = set(session.scalars(select(scan.c.id).where(done)))
+    moved: dict[bytes, list[int]] = {}
+    away = select(table.c.moved_from, table.c.scan_id).where(mine, table.c.moved_from.is_not(None))
+    for path, number in chain.from_iterable(plain_rows(session, away, _MANY)):
+        if number in finished:
+            moved.setdefault(path, []).append(number)
+    first, last = session.execute(select(func.min(table.c.id), func.max(table.c.id)).where(mine)).one()
+    later = array("q", bytes(8 * (0 if first is None else last - first + 1)))
+    # In the order of the index: so nothing has to be kept of a path.
+    query = select(table.c.path, table.c.id, table.c.scan_id).where(mine).order_by(table.c.path, table.c.id)
+    rows = chain.from_iterable(plain_rows(session, query, _MANY))
+    for path, those in groupby(rows, key=itemgetter(0)):
+        found = [(number, at) for _, number, at in those if at in finished]
+        scans = sorted([*(at for _, at in found), *moved.get(path, ())])
+        for number, at in found:
+            if at < scans[-1]:
+                later[number - first] = scans[bisect_right(scans, at)]
+    return lambda number: later[number - first] or None
+
+
 def programs_before(session: Session, directory: bytes, scan_id: int, most: int) -> list[tuple[int, frozenset[bytes]]]:
     """(scan, named programs) of changes in a directory and below it before a scan, of the latest ``most`` ones.
 
@@ -221,7 +252,7 @@ def _findings(
         needed = {number for row in rows for number in row[_VERSIONS]} - {None}
         states = {number: known[number].state for number in needed if number in known}
         if missing := needed - states.keys():
-            states.update((number, version.state) for number, version in files.by_ids(session, missing).items())
+            states.update(files.states_by_ids(session, missing))
         found += [_finding(row, states, answers) for row in rows]
     # Not in SQL: the database would write all rows to a temporary file. Nearly always, they are in order already.
     found.sort(key=_NUMBER)

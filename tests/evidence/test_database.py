@@ -18,10 +18,10 @@ from fimscan.config import parse_config
 from fimscan.errors import UsageError
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.collect import collected
-from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.verify import verify_bundle
 from fimscan.model import Scan, ScanStatus
 from fimscan.pipeline.record import scan_entry
+from fimscan.signing import SigningKey
 from fimscan.store import accesses, journal, migrate, registry, row_digests
 from fimscan.store import clock as clock_store
 from fimscan.store import scans as scan_store
