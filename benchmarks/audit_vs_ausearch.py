@@ -163,7 +163,6 @@ def report(path: str, rounds: int) -> None:
     if shutil.which("ausearch"):
         commands = {_PEER: ["ausearch", "--raw", "-if", path], **commands}
     figures: dict[str, list[Figures]] = {name: [] for name in commands}
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # so that Python does not compile fimscan each time
     for _ in range(rounds):
         for name, command in commands.items():
             figures[name].append(measured(command))

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# An installed fimscan has its bytecode. With this variable set, Python would compile ours each time.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 _SAMPLE_SECONDS = 0.1
 _FILES_IN_DIRECTORY = 100
 

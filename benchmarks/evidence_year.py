@@ -45,7 +45,6 @@ from fimscan.model import (
     Coverage,
     Digest,
     EventId,
-    FileKind,
     FileState,
     Finding,
     MessageKind,
@@ -65,6 +64,7 @@ from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from fimscan.store.session import Session
 from fimscan.store.version_writer import NewVersions
+from tests import support
 
 _BEGIN_NS = 1_767_225_600 * 10**9  # 2026-01-01
 _YEAR_NS = 365 * 86400 * 10**9
@@ -201,23 +201,16 @@ class Year:
 def _state(number: int, version: int, time_ns: int) -> FileState:
     content = b"%d %d" % (number, version)
     path = b"%b/%03d/%02d/file-%07d.conf" % (_ROOT, number // 10_000, number // 100 % 100, number)
-    return FileState(
-        path=path,
-        kind=FileKind.FILE,
-        dev=0xFE00,
+    return support.state(
+        path,
+        content,
         inode=10_000 + number,
-        nlink=1,
-        mode=0o644,
-        uid=0,
-        gid=0,
-        size=len(content),
         mtime_ns=time_ns,
         ctime_ns=time_ns,
         digests=(
             Digest(algorithm="xxh3_128", value=hashlib.md5(content).digest()),  # any 16 bytes
             Digest(algorithm="sha256", value=hashlib.sha256(content).digest()),
         ),
-        xattr_digest=None,
         read_start_ns=time_ns + 600 * _SECOND,
         read_end_ns=time_ns + 600 * _SECOND + 50_000,
     )

@@ -30,7 +30,6 @@ from fimscan.model import (  # noqa: E402
     AuditObservation,
     AuditRule,
     Change,
-    Digest,
     EventId,
     FileAccess,
     FileKind,
@@ -42,6 +41,7 @@ from fimscan.model import (  # noqa: E402
     Window,
 )
 from fimscan.state_row import pack  # noqa: E402
+from tests import support  # noqa: E402
 
 SECOND = 10**9
 DEV = os.makedev(0xFE, 0)
@@ -52,19 +52,13 @@ IN_DIRECTORY = 500
 def state(number: int, content: bytes, changed_ns: int, directory: bytes | None = None) -> FileState:
     """File ``number``, in a directory with 500 files."""
     folder = directory or b"/w/d%d" % (number // IN_DIRECTORY)
-    return FileState(
-        path=folder + b"/f%d" % number,
-        kind=FileKind.FILE,
+    return support.state(
+        folder + b"/f%d" % number,
+        content,
         dev=DEV,
         inode=1_000_000 + number,
-        nlink=1,
-        mode=0o644,
-        uid=0,
-        gid=0,
-        size=len(content),
         mtime_ns=changed_ns,
         ctime_ns=changed_ns,
-        digests=(Digest(algorithm="xxh3_128", value=content),),
         read_start_ns=START,
         read_end_ns=START + 1,
     )

@@ -36,10 +36,10 @@ report_url=file:{scratch}/report
 {directory} p+i+n+u+g+s+m+c+acl+xattrs+sha256
 """
 _AIDE_FOUND = frozenset(range(8))  # a sum of what differs; 14 and above are errors
-_FIRST, _RESCAN, _VOUCHED = "fimscan, first scan", "fimscan, rescan", "fimscan, rescan, ctime vouches"
-_AIDE_FIRST, _AIDE_RESCAN, _PROTOTYPE = "aide --init", "aide --check", "prototype"
+FIRST, RESCAN, VOUCHED = "fimscan, first scan", "fimscan, rescan", "fimscan, rescan, ctime vouches"
+AIDE_FIRST, AIDE_RESCAN, _PROTOTYPE = "aide --init", "aide --check", "prototype"
 # (name, other, minimum speed as a multiple of the other's)
-_TARGETS = ((_FIRST, _AIDE_FIRST, 6.5), (_RESCAN, _AIDE_RESCAN, 15.0))
+_TARGETS = ((FIRST, AIDE_FIRST, 6.5), (RESCAN, AIDE_RESCAN, 15.0))
 _MAX_VS_PROTOTYPE = 1.5  # maximum time of the first scan, as a multiple of the prototype's
 
 
@@ -53,9 +53,9 @@ def fimscan_contestants(directory: str, scratch: str) -> dict[str, Contestant]:
 
     result_codes = frozenset(range(8))
     return {
-        _FIRST: Contestant(fimscan(config, "scan", "--no-audit"), lambda: forget(database)),
-        _RESCAN: Contestant(fimscan(config, "scan", "--no-audit"), success=result_codes),
-        _VOUCHED: Contestant(fimscan(vouched, "scan", "--no-audit"), prepare_vouched, success=result_codes),
+        FIRST: Contestant(fimscan(config, "scan", "--no-audit"), lambda: forget(database)),
+        RESCAN: Contestant(fimscan(config, "scan", "--no-audit"), success=result_codes),
+        VOUCHED: Contestant(fimscan(vouched, "scan", "--no-audit"), prepare_vouched, success=result_codes),
     }
 
 
@@ -79,7 +79,7 @@ def print_targets(costs: dict[str, Cost]) -> None:
     for name, other, times in _TARGETS:
         if other in costs:
             targets.faster(name, other, costs[other].wall / costs[name].wall, times)
-    targets.slower(_FIRST, f"the {_PROTOTYPE}", costs[_FIRST].wall / costs[_PROTOTYPE].wall, _MAX_VS_PROTOTYPE)
+    targets.slower(FIRST, f"the {_PROTOTYPE}", costs[FIRST].wall / costs[_PROTOTYPE].wall, _MAX_VS_PROTOTYPE)
 
 
 def main() -> None:
@@ -103,7 +103,7 @@ def main() -> None:
         costs = best_of(contestants, options.rounds)
     print(HEAD)
     for name, cost in costs.items():
-        print(f"{name:<44} {cost}   {cost.wall / costs[_FIRST].wall:6.2f} x the first scan")
+        print(f"{name:<44} {cost}   {cost.wall / costs[FIRST].wall:6.2f} x the first scan")
     print_targets(costs)
     targets.print_what_was_tried("What it costs more than the prototype")
 

@@ -8,16 +8,13 @@ import pickle
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields, is_dataclass
 from enum import Enum
 from itertools import chain, count, islice
-from operator import attrgetter
 from typing import Any, Generic, TypeVar, overload
 from weakref import WeakValueDictionary, finalize
 
 from fimscan import model
 from fimscan.errors import StoreError
-from fimscan.fast_values import builder
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -30,16 +27,17 @@ _IN_MEMORY = 1 << 20  # bytes of which no file is made
 
 
 class Spool(Sequence[T], Generic[T]):
-    """A sequence of immutable values in a file without a name. Less than a byte of each stays in memory.
+    """A sequence of immutable values: in memory while they are few, then in a file without a name.
 
-    A value that is loaded again is equal to the one that was appended, and another object. The file is removed with the
-    sequence, and by a crash.
+    Less than a byte of each stays in memory then. A value that is loaded again is equal to the one that was appended,
+    and another object. The file is removed with the sequence, and by a crash.
 
     Args:
         values: the first values.
         directory: where the file is; ``None`` for that of temporary files. Where none can be made, its content is kept
             in memory.
         together: how many values are written as one part; few where they are asked for in any order.
+        few: so many values stay in memory as they are. When there are more, all of them are written.
         shared: parts of values that are of this type are kept in memory, each once: those of all values are few.
 
     Raises:
@@ -52,8 +50,11 @@ class Spool(Sequence[T], Generic[T]):
         directory: str | None = None,
         shared: type | None = None,
         together: int | None = None,
+        few: int = 0,
     ) -> None:
         self._together = together or _TOGETHER
+        self._few = few
+        self._all: list[T] | None = []  # as long as they are few
         self._directory = directory
         self._shared = None if shared is None else _Shared(shared)
         self._file: io.BytesIO | io.FileIO = io.BytesIO()
@@ -64,6 +65,13 @@ class Spool(Sequence[T], Generic[T]):
 
     def append(self, value: T) -> None:
         """Add a value at the end."""
+        if self._all is not None:
+            self._all.append(value)
+            if len(self._all) <= self._few:
+                return
+            every, self._all = self._all, None
+            self.extend(every)
+            return
         self._last.append(value)
         if len(self._last) == self._together:
             self._write(_dumps(self._last, self._shared))
@@ -75,14 +83,22 @@ class Spool(Sequence[T], Generic[T]):
             self.append(value)
 
     def __len__(self) -> int:
+        if self._all is not None:
+            return len(self._all)
         return (len(self._offsets) - 1) * self._together + len(self._last)
 
     def __iter__(self) -> Iterator[T]:
+        if self._all is not None:
+            yield from self._all
+            return
         for part in range(len(self._offsets) - 1):
             yield from self._read(part)
         yield from self._last
 
     def __reversed__(self) -> Iterator[T]:
+        if self._all is not None:
+            yield from reversed(self._all)
+            return
         yield from reversed(self._last)
         for part in reversed(range(len(self._offsets) - 1)):
             yield from reversed(self._read(part))
@@ -94,6 +110,8 @@ class Spool(Sequence[T], Generic[T]):
     def __getitem__(self, place: int | slice) -> T | list[T]:
         if isinstance(place, slice):
             return [self[one] for one in range(*place.indices(len(self)))]
+        if self._all is not None:
+            return self._all[place]
         if place < 0:
             place += len(self)
         if not 0 <= place < len(self):
@@ -154,8 +172,7 @@ def keep(values: Iterable[T], directory: str | None, shared: type | None = None)
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Pickling in a fifth of the usual time. Dataclasses restore their values with a loop over their fields, enumerations by
-# a call that looks a value up.
+# Pickling
 
 
 class _Shared:
@@ -190,22 +207,11 @@ def _part(number: int, place: int) -> object:
     return _SHARED[number].at(place)
 
 
-def _reducer(cls: type) -> Callable[[Any], Any] | None:
-    """A function that says how a value of a class of the model is made again; ``None`` for the usual way."""
-    if issubclass(cls, Enum):
-        return lambda member: f"{cls.__qualname__}.{member.name}"  # as a global name
-    names = [field.name for field in fields(cls)] if is_dataclass(cls) and "__slots__" in vars(cls) else []
-    if len(names) < 2 or hasattr(cls, "__post_init__"):
-        return None
-    build, values_of = builder(cls), attrgetter(*names)
-    build.__module__, build.__qualname__ = __name__, f"_build_{cls.__name__}"
-    globals()[build.__qualname__] = build
-    return lambda value: (build, values_of(value))
+def _name(member: Enum) -> str:
+    return f"{type(member).__qualname__}.{member.name}"  # as a global name; the usual way is a call that looks it up
 
 
-_REDUCERS = {
-    cls: reducer for cls in vars(model).values() if isinstance(cls, type) and (reducer := _reducer(cls)) is not None
-}
+_REDUCERS = {cls: _name for cls in vars(model).values() if isinstance(cls, type) and issubclass(cls, Enum)}
 
 
 def _dumps(values: object, shared: _Shared | None) -> bytes:

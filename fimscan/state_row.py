@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from fimscan.fast_values import maker
 from fimscan.model import Digest, FileKind, FileState, Prefix
 from fimscan.xattrs import dump_xattrs, load_xattrs
 
@@ -63,7 +62,6 @@ _STRINGS = slice(FIELDS.index("link_target"), FIELDS.index("xattr_digest") + 1)
 _XATTRS, _FLAGS = FIELDS.index("xattrs"), FIELDS.index("flags")
 _HEAD = b"fimscan.state/%d %b " + b"%d " * (_NUMBERS.stop - _NUMBERS.start) + b"%d:%b,%b"
 _LABELS = tuple(b"%d:%b," % (len(name), name.encode()) for name in ALGORITHMS)
-make_state, _make_digest = maker(FileState), maker(Digest)
 _BEFORE_DIGESTS = attrgetter(*FIELDS[: FIELDS.index(ALGORITHMS[0])])
 _IN_ORDER = tuple(range(len(ALGORITHMS)))
 
@@ -124,7 +122,7 @@ def unpack(packed: Packed) -> FileState:
     """The inverse of :func:`pack`."""
     path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns = packed[:_FIRST_DIGEST]
     link_target, xattr_digest, xattrs, flags, read_start_ns, read_end_ns, prefix = packed[_AFTER_DIGESTS:_ALL]
-    return make_state(
+    return FileState(
         path=path,
         kind=KINDS[kind],
         dev=dev,
@@ -156,9 +154,9 @@ def digests_of(slots: Sequence[bytes | None]) -> tuple[Digest, ...]:
     """The digests that were taken; ``slots`` are one for each algorithm."""
     # A loop would take twice as long, and a report has two states of every change.
     xxh3, sha256, sha512, blake3 = slots
-    found = () if xxh3 is None else (_make_digest(algorithm="xxh3_128", value=xxh3),)
+    found = () if xxh3 is None else (Digest(algorithm="xxh3_128", value=xxh3),)
     if sha256 is not None:
-        found = (*found, _make_digest(algorithm="sha256", value=sha256))
+        found = (*found, Digest(algorithm="sha256", value=sha256))
     if sha512 is not None:
-        found = (*found, _make_digest(algorithm="sha512", value=sha512))
-    return found if blake3 is None else (*found, _make_digest(algorithm="blake3", value=blake3))
+        found = (*found, Digest(algorithm="sha512", value=sha512))
+    return found if blake3 is None else (*found, Digest(algorithm="blake3", value=blake3))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import click
 
 from fimscan.cli.context import Settings
-from fimscan.cli.pager import paged
+from fimscan.cli.listing import FORMAT, print_list
 from fimscan.cli.reviewer import current_reviewer, printable
 from fimscan.errors import UsageError
-from fimscan.model import ControlFailure, ControlNote
+from fimscan.model import ControlNote
 from fimscan.report.controls import numbered_lines
 from fimscan.report.documents.controls import controls_document
-from fimscan.report.json import write_document
 from fimscan.store import controls as control_store
-
-_FORMAT = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 
 
 @click.group()
@@ -34,7 +30,7 @@ def control() -> None:
 
 @control.command("list")
 @click.option("--all", "everything", is_flag=True, help="Also failures that are over and have a note.")
-@_FORMAT
+@FORMAT
 @click.pass_obj
 def list_failures(settings: Settings, *, everything: bool, form: str) -> None:
     """List the failures that last or have no note yet, each with its number.
@@ -44,13 +40,8 @@ def list_failures(settings: Settings, *, everything: bool, form: str) -> None:
     with settings.database() as database, database.read() as session:
         found = control_store.every(session)
     shown = [item for item in found if everything or item.is_open or not item.notes]
-    if form == "json":
-        write_document(controls_document(database.host, shown), sys.stdout)
-        return
-    with paged(settings):
-        _print(shown)
-        if not shown:
-            click.echo("No control has failed." if not found else "No failure lasts, and each has a note.")
+    nothing = "No control has failed." if not found else "No failure lasts, and each has a note."
+    print_list(settings, form, controls_document(database.host, shown), numbered_lines(shown), nothing)
 
 
 @control.command()
@@ -58,7 +49,7 @@ def list_failures(settings: Settings, *, everything: bool, form: str) -> None:
 @click.option("--remediation", required=True, metavar="TEXT", help="What was done about it (required).")
 @click.option("--root-cause", "cause", default="", metavar="TEXT", help="Why it failed, as far as people found out.")
 @click.option("--ticket", default="", metavar="T", help="Store this ticket with the note.")
-@_FORMAT
+@FORMAT
 @click.pass_obj
 def note(settings: Settings, *, numbers: tuple[int, ...], remediation: str, cause: str, ticket: str, form: str) -> None:
     """Record what was done about failures. A note is never changed: a later one corrects it.
@@ -83,12 +74,4 @@ def note(settings: Settings, *, numbers: tuple[int, ...], remediation: str, caus
     with settings.database(writing=True) as database, database.begin() as session:
         control_store.add_notes(session, made)
         found = [item for item in control_store.every(session) if item.id in numbers]
-    if form == "json":
-        write_document(controls_document(database.host, found), sys.stdout)
-    else:
-        _print(found)
-
-
-def _print(failures: list[ControlFailure]) -> None:
-    for line in numbered_lines(failures):
-        click.echo(line)
+    print_list(settings, form, controls_document(database.host, found), numbered_lines(found))

@@ -30,7 +30,6 @@ from fimscan.cli.last_shown import remember
 from fimscan.cli.pager import lines_of_pager, paged
 from fimscan.cli.plan import progress_of
 from fimscan.cli.remedies import own_command
-from fimscan.cli.signer import signing_key
 from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.gc_pause import gc_paused
@@ -41,6 +40,7 @@ from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import diff_from_baseline, diff_of_scans, history_of
 from fimscan.pipeline.history.plans import plans_of
 from fimscan.pipeline.history.shown import report_name
+from fimscan.pipeline.signer import signing_key
 from fimscan.pipeline.texts import text_problem, with_texts
 from fimscan.report.change_sets import next_commands
 from fimscan.report.csv import write_csv
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 _WITH_TEXT = ("text", "json", "ndjson", "html")
 _MOST_TEXTS = 200  # rows; the rest says how to ask for it
 _FORMATS = ("text", "json", "ndjson", "csv", "html")
-_WITH_KEY = ("json", "html")  # text has no line for it on its one screen: --verbose prints it
+_WITH_KEY = ("text", "json", "html")  # text has its beginning, --verbose prints all of it
 _WITH_HEADLINE = ("text", "html")  # it says that a filter matched nothing; other formats have a line on standard error
 
 

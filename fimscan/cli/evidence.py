@@ -22,7 +22,6 @@ from fimscan.evidence.database import failed_checks, verify_database
 from fimscan.evidence.inputs import BundleInput, Sample
 from fimscan.evidence.key_chain import MOST_BYTES as MOST_CHAIN_BYTES
 from fimscan.evidence.key_chain import load_chain, parse_links
-from fimscan.evidence.signing import load_or_create_key
 from fimscan.evidence.timestamp import MOST_BYTES
 from fimscan.evidence.verify import Known, Opened, VerifyReport, opened_bundle, verify_bundle
 from fimscan.gc_pause import gc_paused
@@ -32,6 +31,7 @@ from fimscan.pipeline.audit.rules import rules_for
 from fimscan.report.display import show, size_text, time_text
 from fimscan.report.documents.checks import verify_document, verify_result
 from fimscan.report.json import write_document
+from fimscan.signing import load_or_create_key
 from fimscan.store.database import Database
 from fimscan.store.session import Session
 
@@ -97,7 +97,7 @@ def pci_dss(  # noqa: PLR0913  # one argument for each option
     previous = None if before is None else before.as_previous
     start_ns = previous.covered_to_ns if previous is not None else _nanoseconds(start or "", "--from")
     if start_ns >= end_ns:
-        begin = f"--from {start}" if start is not None else f"the end of {since_bundle}, {time_text(start_ns)},"
+        begin = f"--from {start}" if start is not None else f"{since_bundle} ends {time_text(start_ns)}, which"
         raise UsageError(f"{begin} is not before --to {end}")
     if sample is None and seed is not None:
         raise UsageError("--seed needs --sample")
@@ -119,6 +119,10 @@ def pci_dss(  # noqa: PLR0913  # one argument for each option
     ):
         if before is not None:
             _check_host(before, data)
+            if data.covered_to_ns <= start_ns:
+                raise UsageError(
+                    f"nothing is newer than {since_bundle}, which ends {time_text(start_ns)}; run 'fimscan scan' first"
+                )
         failed = data.failed_checks
         key = load_or_create_key(config.evidence.key)
         links = load_chain(config.evidence.key, key.fingerprint)

@@ -81,7 +81,7 @@ def _document(done: Imported) -> dict[str, Any]:
         done.scan.id,
         done.taken_ns,
         done.format,
-        {name: getattr(done, name) for name in Imported.__dataclass_fields__ if isinstance(getattr(done, name), int)}
+        {name: getattr(done, name) for name in Imported.__struct_fields__ if isinstance(getattr(done, name), int)}
         | {"unreadable": len(done.unreadable)},
         compared=(done.digests, done.attributes),
     )

@@ -10,9 +10,9 @@ import click
 from fimscan.cli.context import Settings
 from fimscan.errors import InputError
 from fimscan.evidence.key_chain import Link, links_document, load_chain, rotate, rotations
-from fimscan.evidence.signing import SigningKey, load_key
 from fimscan.report.documents.keys import keys_document
 from fimscan.report.json import write_document
+from fimscan.signing import SigningKey, load_key
 
 _FORM = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 

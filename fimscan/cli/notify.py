@@ -18,6 +18,7 @@ from fimscan.model import MessageKind, MessageState
 from fimscan.pipeline.controls.record import after_delivery
 from fimscan.pipeline.outputs.delivery import Deliverer, Notifier, Outcome
 from fimscan.pipeline.outputs.messages import make_messages, notice_of
+from fimscan.pipeline.signer import signing_key
 from fimscan.report.documents.outbox import OutputState, outbox_document
 from fimscan.report.json import write_document
 from fimscan.report.outbox import outbox_lines
@@ -73,11 +74,12 @@ def notify(  # one argument for each option
 
 
 def _add_tests(database: Database, config: Config, only: str | None) -> None:
+    key = signing_key(config)
     with database.begin() as session:
         last = scan_store.last_finished(session)
         for output in config.output:
             if only in (None, output.name):
-                made = notice_of(MessageKind.TEST, database.host, "a test message", last, str(uuid.uuid4()))
+                made = notice_of(MessageKind.TEST, database.host, "a test message", last, str(uuid.uuid4()), key)
                 outbox.add(session, output.name, [made], time.time_ns())
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import click
 from msgspec.structs import replace
 
 from fimscan.cli.context import Settings, absolute_path, note, packaged, terminal_width
+from fimscan.cli.listing import FORMAT, print_list
 from fimscan.cli.reviewer import current_reviewer, own_changes_rule, printable
 from fimscan.errors import UsageError
 from fimscan.grouping import Grouping
@@ -20,7 +21,6 @@ from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import diff_from_baseline
 from fimscan.pipeline.history.plans import progress
 from fimscan.report.documents.plans import plans_document
-from fimscan.report.json import write_document
 from fimscan.report.plans import end_text, expected_text, plan_lines
 from fimscan.store import plans as plan_store
 from fimscan.store import scans as scan_store
@@ -28,7 +28,6 @@ from fimscan.store.database import Database
 from fimscan.timing import interval_seconds
 
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
-_FORMAT = click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 
 
 @click.group()
@@ -56,7 +55,7 @@ def plan() -> None:
 @click.option("--user", metavar="NAME", help="The login user who will make the changes.")
 @click.option("--exe", metavar="PATH|GLOB", help="The program that will make them.")
 @click.option("--reason", default="", metavar="R", help="Store this reason with the plan.")
-@_FORMAT
+@FORMAT
 @click.argument("more", metavar="[GLOB]...", nargs=-1)
 @click.pass_obj
 def open_plan(  # noqa: PLR0913  # one argument for each option
@@ -116,7 +115,7 @@ def open_plan(  # noqa: PLR0913  # one argument for each option
 
 @plan.command("list")
 @click.option("--all", "everything", is_flag=True, help="Also plans that are closed.")
-@_FORMAT
+@FORMAT
 @click.pass_obj
 def list_plans(settings: Settings, *, everything: bool, form: str) -> None:
     """List plans that are not closed, with what came of them: as planned, extra, and not done.
@@ -126,19 +125,12 @@ def list_plans(settings: Settings, *, everything: bool, form: str) -> None:
     with settings.database() as database:
         found = _progress(database, settings)
     shown = [item for item in found if everything or item.plan.closed_ns is None]
-    if form == "json":
-        write_document(plans_document(os.uname().nodename, shown), sys.stdout)
-        return
-    for item in shown:
-        for line in plan_lines(item, terminal_width()):
-            click.echo(line)
-    if not shown:
-        click.echo("There is no plan." if everything else "There is no open plan.")
+    _print(database, settings, form, shown, "There is no plan." if everything else "There is no open plan.")
 
 
 @plan.command("close")
 @click.argument("number", type=int, metavar="PLAN")
-@_FORMAT
+@FORMAT
 @click.pass_obj
 def close_plan(settings: Settings, *, number: int, form: str) -> None:
     """Close a plan: later changes are not planned. What waits and is as planned stays so.
@@ -153,12 +145,12 @@ def close_plan(settings: Settings, *, number: int, form: str) -> None:
 
 def _write(database: Database, settings: Settings, form: str, number: int) -> None:
     found = [item for item in _progress(database, settings) if item.plan.id == number]
-    if form == "json":
-        write_document(plans_document(database.host, found), sys.stdout)
-        return
-    for item in found:
-        for line in plan_lines(item, terminal_width()):
-            click.echo(line)
+    _print(database, settings, form, found)
+
+
+def _print(database: Database, settings: Settings, form: str, plans: Sequence[PlanProgress], nothing: str = "") -> None:
+    lines = [line for item in plans for line in plan_lines(item, terminal_width())]
+    print_list(settings, form, plans_document(database.host, plans), lines, nothing)
 
 
 def _progress(database: Database, settings: Settings) -> tuple[PlanProgress, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from msgspec import Struct
@@ -64,8 +63,7 @@ class _Decided(Struct, frozen=True):
     place: int
 
 
-@dataclass(slots=True)
-class _Prompt:
+class _Prompt(Struct):
     """A question in the last line. A choice takes one key, other questions a line."""
 
     question: str

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from fimscan.cli.context import Settings, exit_code, note, packaged, screen_size, use_color
 from fimscan.cli.last_shown import remember_scan
 from fimscan.cli.remedies import own_command
-from fimscan.cli.signer import signing_key
 from fimscan.config import Config
 from fimscan.grouping import Facts, Grouping
 from fimscan.model import ControlReport, Diff
@@ -22,6 +21,7 @@ from fimscan.pipeline.controls import record as controls
 from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import count_older
 from fimscan.pipeline.history.reporting import report_once
+from fimscan.pipeline.signer import signing_key
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.controls import control_lines, host_lines
 from fimscan.report.display import show, size_text
@@ -90,18 +90,18 @@ def scan(  # noqa: PLR0913  # one argument for each option
     with ExitStack() as opened:
         with controls.noting_unopened():
             database = opened.enter_context(settings.database(create=True, adopt=adopt))
-        with _progress(database) as progress, controls.noting_failure(database, config.output):
+        with _progress(database) as progress, controls.noting_failure(database, config):
             controls.before_scan(database)
             result = run_scan(database, config, source=source, trigger=trigger, full=full, on_progress=progress)
             controls.after_scan(database, config, source, result)
         for problem in result.new_problems:
             note(problem)
-        with report_once(database, result) as reported, controls.report_once(database, config.output) as report:
+        with report_once(database, result) as reported, controls.report_once(database, config) as report:
             found, facts = packaged(database, reported.diff, settings, disabled=no_packages, after_scan=True)
+            found = replace(found, signing_key=signing_key(config))
             shown = replace(reported, diff=found)
             is_listed = True
             if form == "json":
-                found = replace(found, signing_key=signing_key(config))
                 write_json(found, sys.stdout, grouping_of(database, found, facts), report)
             else:
                 above = print_controls(report)

@@ -19,6 +19,7 @@ from fimscan.errors import ConfigError
 from fimscan.pipeline import ScanResult
 from fimscan.pipeline.controls import record as controls
 from fimscan.pipeline.history.reporting import report_once
+from fimscan.pipeline.signer import signing_key
 from fimscan.report.pruning import removed_text
 from fimscan.scheduler import Control, Past, Scheduler, ServiceManager
 from fimscan.store.database import Database
@@ -122,10 +123,10 @@ def _report(setup: _Setup, settings: Settings, command: str, result: ScanResult)
     database = setup.database
     for problem in result.new_problems:
         note(problem)
-    with report_once(database, result) as reported, controls.report_once(setup.database, setup.config.output) as report:
+    with report_once(database, result) as reported, controls.report_once(setup.database, setup.config) as report:
         above = print_controls(report)
         found, facts = packaged(database, reported.diff, _fixed(settings, setup.config), after_scan=True)
-        shown = replace(reported, diff=found)
+        shown = replace(reported, diff=replace(found, signing_key=signing_key(setup.config)))
         grouping = grouping_if_many(database, shown, facts, command)
         print_result(shown, 0, command, grouping, verbose=False, above=above)
         sys.stdout.flush()
@@ -140,6 +141,6 @@ def _report_pruned(setup: _Setup, pruned: Pruned) -> None:
 
 
 def _report_controls(setup: _Setup) -> None:
-    with controls.report_once(setup.database, setup.config.output) as report:
+    with controls.report_once(setup.database, setup.config) as report:
         print_controls(report)
         sys.stdout.flush()

@@ -46,7 +46,7 @@ def selftest(settings: Settings, *, quiet: bool, form: str) -> None:
             for line in selftest_lines(result):
                 click.echo(complete_quoted(line, settings))
         sys.stdout.flush()
-        with controls.report_once(database, config.output) as report:
+        with controls.report_once(database, config) as report:
             if form == "text":
                 print_controls(report)
                 sys.stdout.flush()

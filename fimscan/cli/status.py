@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from fimscan.cli.context import Settings
 from fimscan.cli.pager import paged
 from fimscan.cli.remedies import complete_quoted
-from fimscan.cli.signer import signing_key
 from fimscan.config import Config
 from fimscan.errors import StoreError
 from fimscan.model import ContentUsage, Scan, ScanStatus, Selftest, Status
@@ -23,6 +22,7 @@ from fimscan.pipeline.health.doctor import WITNESS_FRESH_NS
 from fimscan.pipeline.history.diff import diff_from_baseline
 from fimscan.pipeline.record.contents import keeps_content
 from fimscan.pipeline.record.ctime_trust import vouched_files
+from fimscan.pipeline.signer import signing_key
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.controls import failed_lines, mended_lines
 from fimscan.report.display import minute_text, show, time_text

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from fimscan.fast_values import maker, replacer
+from msgspec.structs import replace
+
 from fimscan.model import Attribution, Breach, Change, ChangeKind, Coverage, FileState, Finding, Reason, Verdict, Window
 
-_make_finding, _altered = maker(Finding), replacer(Change)
 _UNKNOWN = Attribution(
     verdict=Verdict.UNATTRIBUTED,
     reason=Reason.COVERAGE_GAP,
@@ -72,8 +72,8 @@ def _row(change: Change, steps: Sequence[Finding]) -> Finding:
         return Finding(change=change, attribution=_UNKNOWN)
     last = steps[-1]
     if len(steps) == 1:
-        return _make_finding(
-            change=_altered(
+        return Finding(
+            change=replace(
                 change,
                 id=last.change.id,
                 window=last.change.window,
@@ -85,8 +85,8 @@ def _row(change: Change, steps: Sequence[Finding]) -> Finding:
             in_effect=last.in_effect,
         )
     window = Window(after_ns=steps[0].change.window.after_ns, before_ns=last.change.window.before_ns)
-    return _make_finding(
-        change=_altered(change, id=last.change.id, window=window, breach=_last_breach(steps)),
+    return Finding(
+        change=replace(change, id=last.change.id, window=window, breach=_last_breach(steps)),
         attribution=_combined(steps),
         scan=last.scan,
         steps=tuple(steps),

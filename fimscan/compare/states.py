@@ -6,7 +6,6 @@ from collections.abc import Collection
 from functools import lru_cache
 from operator import attrgetter, ne
 
-from fimscan.fast_values import maker
 from fimscan.model import Change, ChangeKind, FileKind, FileState, Window
 
 #: The names that :attr:`Change.changed` may hold, in the order in which they are listed.
@@ -49,7 +48,6 @@ _PLAIN = (
     ("mtime", "mtime_ns"),
     ("ctime", "ctime_ns"),
 )
-_make_change = maker(Change)
 _NAMES, _VALUES = [name for name, _ in _PLAIN], attrgetter(*(attribute for _, attribute in _PLAIN))
 
 
@@ -120,4 +118,4 @@ def change_of(
     if not changed:
         return None
     kind = ChangeKind.ATTRIBUTES if _OF_CONTENT.isdisjoint(changed) else ChangeKind.MODIFIED
-    return _make_change(kind=kind, before=before, after=after, changed=changed, window=window)
+    return Change(kind=kind, before=before, after=after, changed=changed, window=window)

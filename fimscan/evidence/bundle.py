@@ -69,7 +69,6 @@ from fimscan.evidence.readme import Facts, readme
 from fimscan.evidence.records import write_hosts, write_retention
 from fimscan.evidence.response import write_alert_routes, write_alerts, write_dispositions
 from fimscan.evidence.sample import Sampler
-from fimscan.evidence.signing import Signer
 from fimscan.evidence.tables import (
     encode,
     write_continuity,
@@ -84,6 +83,7 @@ from fimscan.evidence.tables import (
 from fimscan.model import ScanStatus
 from fimscan.passwords import without_password
 from fimscan.report.display import show, time_text
+from fimscan.signing import Signer
 
 _NS_PER_DAY = 86400 * 10**9
 _LARGEST_CELL = 1 << 30  # a message can be about many thousand changes, which 10-alerts.csv lists in one cell
@@ -251,7 +251,7 @@ def _stage_report(scope: Scope, fingerprint: str, members: _Members) -> None:
     page = members.stage(REPORT)
     for text in html_report(report):
         page.write(encode(text))
-    members.stage(REPORT_PDF).write(pdf_report(report))
+    members.stage(REPORT_PDF).write(pdf_report("".join(page.lines())))
     digests = {name: staged.sha256 for name, staged in members.items()}
     members.stage(RESULTS).write(oscal_results(scope, observations, report, digests))
 
@@ -259,7 +259,10 @@ def _stage_report(scope: Scope, fingerprint: str, members: _Members) -> None:
 def _rows(table: Staged) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows of a CSV file, numbered as a spreadsheet does. No cell has a line break, so each is one line."""
     csv.field_size_limit(_LARGEST_CELL)
-    return enumerate(csv.DictReader(table.lines(), strict=True), 2)
+    rows = csv.reader(table.lines(), strict=True)
+    header = next(rows)
+    for number, row in enumerate(rows, 2):
+        yield number, dict(zip(header, row, strict=True))
 
 
 def _writers(data: BundleInput) -> Mapping[str, Callable[[Staged, str], int]]:

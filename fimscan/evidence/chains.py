@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fimscan.evidence.archive import Staged
+from fimscan.evidence.ascii_json import ascii_json
 from fimscan.evidence.tables import encode
 from fimscan.model import Scan
 from fimscan.store.bound_rows import SUBJECTS, BoundRow
 from fimscan.store.journal import Cause, Entry
 from fimscan.store.ledger import LedgerLine, ledger_lines
 from fimscan.store.registry import Noted
-
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def write_ledger(out: Staged, scans: Iterable[Scan]) -> int:
@@ -54,14 +52,14 @@ def write_rows(out: Staged, rows: Iterable[BoundRow], period: tuple[int, int]) -
         for subject, (name, columns) in SUBJECTS.items()
     }
     header = {"from_ns": period[0], "to_ns": period[1], "subjects": subjects}
-    out.write(json.dumps(header, separators=(",", ":")).encode() + b"\n")
+    out.write(ascii_json(header) + b"\n")
     count = 0
 
     def lines() -> Iterator[bytes]:
         nonlocal count
         for row in rows:
             values = [_plain(value) for value in row.values]
-            yield _encode([str(int(row.subject)), row.number, values]).encode() + b"\n"
+            yield ascii_json([str(int(row.subject)), row.number, values]) + b"\n"
             count += 1
 
     out.write_all(lines())

@@ -5,21 +5,19 @@ Both omit command lines and file content, which can hold passwords and card data
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
 from fimscan.evidence.archive import Staged
+from fimscan.evidence.ascii_json import ascii_json
 from fimscan.evidence.inputs import FoundChange
 from fimscan.evidence.tables import Cell, Table, hex_digest, path_cells, text_cell, yes_no
-from fimscan.fast_values import replacer
 from fimscan.model import Actor, DispositionStatus, Finding
 from fimscan.report.display import show, time_text
 from fimscan.report.documents.evidence import OUTCOME, evidence_change_document, evidence_changes_head
 from fimscan.report.words import origin_text
 
-_with_answer = replacer(Finding)
 _CHANGE = (
     *("change", "scan", "type", "object", "object_b64", "moved_from", "moved_from_b64", "changed", "breach"),
     *("window_after_utc", "window_before_utc", "outcome", "sha256_before", "sha256_after"),
@@ -41,7 +39,7 @@ def write_changes(table: Staged, text: Staged, data: Iterable[FoundChange], host
     A finding with several steps is written as its steps. A change has one CSV row for each candidate, and one row if
     there is no candidate. The JSON's ``changes`` are as in ``fimscan.diff/1``, with ``cmdline`` null, plus ``outcome``.
     """
-    text.write(_ascii(evidence_changes_head(host, period))[:-1] + b',"changes":[')
+    text.write(ascii_json(evidence_changes_head(host, period))[:-1] + b',"changes":[')
     count = 0
     with Table(table, host, (*_CHANGE, *_ACTOR, *_JUDGED)) as rows:
 
@@ -52,7 +50,7 @@ def write_changes(table: Staged, text: Staged, data: Iterable[FoundChange], host
                     bare = _without_command_lines(step)
                     for cells in _rows(bare, found.set):
                         rows.add(*cells)
-                    yield (b",\n" if count else b"\n") + _ascii(evidence_change_document(bare, found.set))
+                    yield (b",\n" if count else b"\n") + ascii_json(evidence_change_document(bare, found.set))
                     count += 1
 
         text.write_all(documents())
@@ -63,20 +61,14 @@ def write_changes(table: Staged, text: Staged, data: Iterable[FoundChange], host
 def _without_command_lines(finding: Finding) -> Finding:
     """Remove the command lines, which may have passwords, of all processes: also of those that caused a gap."""
     answer = finding.attribution
-    actors = tuple(actor._replace(cmdline=None) for actor in answer.actors)
-    gaps = tuple(
-        gap if gap.actor is None else replace(gap, actor=gap.actor._replace(cmdline=None))
-        for gap in answer.coverage.gaps
-    )
-    coverage = answer.coverage._replace(gaps=gaps)
-    return _with_answer(finding, attribution=answer._replace(actors=actors, coverage=coverage))
-
-
-_encode = json.JSONEncoder(separators=(",", ":")).encode
-
-
-def _ascii(value: object) -> bytes:
-    return _encode(value).encode("ascii")
+    actors = tuple([actor._replace(cmdline=None) for actor in answer.actors])
+    coverage = answer.coverage
+    if coverage.gaps:
+        gaps = tuple(
+            gap if gap.actor is None else replace(gap, actor=gap.actor._replace(cmdline=None)) for gap in coverage.gaps
+        )
+        coverage = coverage._replace(gaps=gaps)
+    return replace(finding, attribution=answer._replace(actors=actors, coverage=coverage))
 
 
 def _rows(finding: Finding, set_number: int | None) -> Iterable[tuple[Cell, ...]]:

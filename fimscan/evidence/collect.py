@@ -74,20 +74,11 @@ def collected(  # noqa: PLR0913  # each is asked for once
         UsageError: no scan was finished before the end of the period.
     """
     with database.read() as session:
+        _require_evidence(session, end_ns)
+        # Before anything is loaded: its memory is free again then.
+        failed = None if failed_checks is None else failed_checks(session)
         scans, later = _chain(scan_store.all_scans(session), end_ns)
         finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED]
-        if not finished:
-            raise UsageError(
-                "no scan finished in or before this period, so there is no evidence to export; choose a later period"
-            )
-        sealed = scan_store.checkpoint(session)
-        if sealed is not None and finished[-1].id < sealed.states_from:
-            raise UsageError(
-                f"what was monitored before scan {sealed.states_from} was pruned ([retention] findings), so there is no"
-                " evidence to export for this period; choose a later one"
-            )
-        # Before the rest: its memory is free again then.
-        failed = None if failed_checks is None else failed_checks(session)
         first, last = _inside(scans, start_ns, 0 if previous is None else previous.last_scan)
         before = max((scan.id for scan in finished if scan.id < first), default=first)
         decisions = acceptance_store.records_since(session, start_ns)
@@ -130,7 +121,7 @@ def collected(  # noqa: PLR0913  # each is asked for once
                 )
                 for watch in config.watch
             ],
-            files=(files.as_digested(v) or v.state for v in files.as_of(session, finished[-1].id)),
+            files=files.states_as_of(session, finished[-1].id),
             scans=scans,
             later=later,
             changes=found_changes(session, database, config, [scan for scan in scans if first and scan.id >= first]),
@@ -155,6 +146,22 @@ def collected(  # noqa: PLR0913  # each is asked for once
             journal_period=period,
             previous=previous,
             failed_checks=failed,
+        )
+
+
+def _require_evidence(session: Session, end_ns: int) -> None:
+    """Refuse a period for which there is nothing."""
+    scans, _ = _chain(scan_store.all_scans(session), end_ns)
+    last = max((scan.id for scan in scans if scan.status is ScanStatus.FINISHED), default=None)
+    if last is None:
+        raise UsageError(
+            "no scan finished in or before this period, so there is no evidence to export; choose a later period"
+        )
+    sealed = scan_store.checkpoint(session)
+    if sealed is not None and last < sealed.states_from:
+        raise UsageError(
+            f"what was monitored before scan {sealed.states_from} was pruned ([retention] findings), so there is no"
+            " evidence to export for this period; choose a later one"
         )
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from fimscan.evidence.ascii_json import ascii_json
 from fimscan.outputs.formats.ecs import ecs
 from fimscan.outputs.formats.ocsf import ocsf
 from fimscan.outputs.rows import Document, path_text
@@ -36,7 +37,7 @@ def _line(document: dict[str, Any], change: dict[str, Any], message: Document) -
     change.pop("look", None)
     if (decision := message["sets"][0]["listed"][0]["disposition"]) is not None:
         change["disposition"] = {key: value for key, value in decision.items() if value is not None}
-    return json.dumps(document, separators=(",", ":")).encode("ascii") + b"\n"
+    return ascii_json(document) + b"\n"
 
 
 def _messages(changes: Iterable[str]) -> Iterator[Document]:

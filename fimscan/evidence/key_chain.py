@@ -18,7 +18,8 @@ from contextlib import contextmanager, suppress
 from msgspec import Struct
 
 from fimscan.errors import InputError, OutputError
-from fimscan.evidence.signing import (
+from fimscan.report.display import time_text
+from fimscan.signing import (
     Signer,
     fingerprint_of,
     install_key,
@@ -27,7 +28,6 @@ from fimscan.evidence.signing import (
     new_key,
     signature_holds,
 )
-from fimscan.report.display import time_text
 from fimscan.whole_file import replaced
 
 _FIRST_LINE = "fimscan key rotation/1"

@@ -56,12 +56,11 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
 def dump_manifest(manifest: Manifest) -> bytes:
     """The document. Times are there twice: to be read, and exactly."""
-    about = asdict(manifest)
-    previous = about.pop("previous")
+    previous = manifest.previous
     document = {
         "schema": SCHEMA,
-        **_with_times({**about, "host": json_text(manifest.host), "host_id": json_text(manifest.host_id)}),
-        "previous": None if previous is None else _with_times(previous),
+        **_with_times({**asdict(manifest), "host": json_text(manifest.host), "host_id": json_text(manifest.host_id)}),
+        "previous": None if previous is None else _with_times(asdict(previous)),
     }
     return (json.dumps(document, indent=1) + "\n").encode("ascii")
 
@@ -92,7 +91,7 @@ def _known(values: Any, kind: type) -> dict[str, Any]:
         if item.name == "previous":
             continue
         value = found[item.name] = values[item.name]
-        is_right = isinstance(value, int) and 0 <= value < 1 << 63 if item.type == "int" else isinstance(value, str)
+        is_right = isinstance(value, int) and 0 <= value < 1 << 63 if item.type is int else isinstance(value, str)
         if not is_right:
             raise ValueError(item.name)
     return found

@@ -24,7 +24,7 @@ from fimscan.model import (
     ScanStatus,
     Unreadable,
 )
-from fimscan.report.display import cell_text, mode_octal, owner_text, show, time_text
+from fimscan.report.display import are_harmless, cell_text, mode_octal, owner_text, show, time_text
 from fimscan.store.ledger import StateDigest, state_digest, summary_line
 
 Cell = str | int | None
@@ -45,7 +45,9 @@ class Table:
         """Write one row; ``None`` gives an empty cell."""
         self.rows += 1
         # To the writer, None is an empty cell. An enum is a word of ours.
-        self._writer.writerow([self._host, *[cell_text(cell) if cell.__class__ is str else cell for cell in cells]])
+        if not are_harmless([cell for cell in cells if cell.__class__ is str]):
+            cells = tuple([cell_text(cell) if cell.__class__ is str else cell for cell in cells])
+        self._writer.writerow((self._host, *cells))
         if self._text.tell() > _FLUSH_AT:
             self._flush()
 

@@ -39,11 +39,11 @@ from fimscan.evidence.layout import (
     sums_text,
 )
 from fimscan.evidence.manifest import Manifest, Previous, load_manifest
-from fimscan.evidence.signing import fingerprint_of, load_public_key, parse_fingerprint, signature_holds
 from fimscan.evidence.timestamp import authority_problem, read_response
 from fimscan.model import Check, Checkpoint, ScanStatus, SignerState
 from fimscan.report.display import minute_text, show, time_text
 from fimscan.report.pruning import removed_text
+from fimscan.signing import fingerprint_of, load_public_key, parse_fingerprint, signature_holds
 from fimscan.store.ledger import LedgerLine, StateDigest, checkpoint_in, problems_of_lines
 
 _NS_PER_HOUR = 3600 * 10**9
@@ -73,7 +73,7 @@ class VerifyReport(Struct, frozen=True, kw_only=True):
 class Known(Struct, frozen=True, kw_only=True):
     """What the verifier knows: the expected fingerprint, rotations of keys, certificates of time stamping authorities.
 
-    ``fingerprint`` is normalized by :func:`fimscan.evidence.signing.parse_fingerprint`.
+    ``fingerprint`` is normalized by :func:`fimscan.signing.parse_fingerprint`.
     """
 
     fingerprint: str | None = None

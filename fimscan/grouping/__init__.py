@@ -9,6 +9,7 @@ from fimscan.grouping.nature import Nature, nature_of
 from fimscan.grouping.places import PLACES, Place, place_of
 from fimscan.grouping.rank import REASON_OF_SIGN, Level, Rank, RankReason, rank_of
 from fimscan.grouping.sets import STRETCH_NS, ChangeSet, Grouping, RankedRow, SetKind, group, row_urgency, set_members
+from fimscan.grouping.trees import earliest_calls
 
 __all__ = [
     "PLACES",
@@ -26,6 +27,7 @@ __all__ = [
     "RankReason",
     "RankedRow",
     "SetKind",
+    "earliest_calls",
     "group",
     "nature_of",
     "place_of",

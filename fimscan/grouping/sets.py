@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
@@ -16,7 +15,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from fimscan.by_pattern import ByPattern
-from fimscan.fast_values import maker, replacer
 from fimscan.grouping import programs
 from fimscan.grouping.facts import Facts, Provenance
 from fimscan.grouping.nature import Nature
@@ -40,8 +38,7 @@ class SetKind(StrEnum):
     NOBODY = "nobody"  # no process is named; one set for each reason and scan
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RankedRow:
+class RankedRow(Struct, frozen=True, kw_only=True, eq=False):
     """A finding with its rank and the number of its change set.
 
     ``findings`` are those of the report, of which this is the one at ``place``: where they are very many, each is
@@ -134,7 +131,7 @@ class Grouping(Struct, frozen=True, kw_only=True, dict=True):
     def with_findings(self, other: Callable[[Finding], Finding]) -> Grouping:
         """The same with other values of the findings, which say more of the same changes. Ranks stay as they are."""
         findings = [other(row.finding) for row in self.rows]
-        rows = {id(row): _other_row(row, findings=findings, place=place) for place, row in enumerate(self.rows)}
+        rows = {id(row): replace(row, findings=findings, place=place) for place, row in enumerate(self.rows)}
         sets = (replace(item, rows=tuple(rows[id(row)] for row in item.rows)) for item in self.sets)
         return Grouping(rows=tuple(rows.values()), sets=tuple(sets))
 
@@ -144,7 +141,6 @@ class Grouping(Struct, frozen=True, kw_only=True, dict=True):
         return Grouping(rows=tuple(row for row in self.rows if row.number == number), sets=found) if found else None
 
 
-_make_row, _other_row = maker(RankedRow), replacer(RankedRow)
 _SAID = attrgetter("finding", "rank", "number", "time_ns", "provenance")
 
 
@@ -171,7 +167,7 @@ def group(findings: Sequence[Finding], facts: Facts | None = None) -> Grouping:
     sets, managers = [], set()
     for number, part in enumerate(parts, 1):
         for index in part:
-            rows[index] = _make_row(
+            rows[index] = RankedRow(
                 findings=findings,
                 place=index,
                 rank=ranks[index],

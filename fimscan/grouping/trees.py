@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
+from operator import attrgetter
 from typing import NamedTuple
 
-from fimscan.by_pattern import ByPattern
 from fimscan.grouping import programs
 from fimscan.grouping.facts import process_key
 from fimscan.model import Actor, Attribution, Lineage
@@ -15,6 +15,7 @@ from fimscan.model import Actor, Attribution, Lineage
 _Login = tuple[int | None, int | None]
 Node = tuple[object, ...]
 _INIT = 1
+_MOMENT = attrgetter("moment")
 
 
 class Top(NamedTuple):
@@ -39,18 +40,12 @@ class Trees:
         self._above: dict[Node, Node] = {}
         self._tops: dict[object, Top] = {}
         self._trees: dict[Node, Node] = {}
-        distinct: dict[object, Actor] = {}
-        keys_of = ByPattern(lambda answer: tuple(map(_key, answer.actors)))
-        for answer in answers:
-            for key, actor in zip(keys_of(answer), answer.actors, strict=True):
-                known = distinct.get(key)
-                if known is None or precedes(actor, known):
-                    distinct[key] = actor
-        for actor in distinct.values():
+        distinct = earliest_calls(answers, _key).values()
+        for actor in distinct:
             self._learn(actor)
             for ancestor in self._ancestors(actor):
                 self._learn(ancestor)
-        for actor in distinct.values():
+        for actor in distinct:
             self._join(actor)
 
     def node(self, actor: Actor) -> Node:
@@ -147,6 +142,23 @@ def _with_login(actor: Actor, other: Actor) -> Actor:
     if actor.login is not None or other.login is None or _login(actor) != _login(other):
         return actor
     return actor._replace(login=other.login, login_user=other.login_user)
+
+
+def earliest_calls(answers: Iterable[Attribution], key_of: Callable[[Actor], object]) -> dict[object, Actor]:
+    """The earliest call of each process that answers name, by its key, which depends on no time or event."""
+    of_pattern: dict[int, list[Attribution]] = {}
+    for answer in answers:
+        of_pattern.setdefault(id(answer.pattern), []).append(answer)
+    found: dict[object, Actor] = {}
+    for same in of_pattern.values():
+        # At each place, the answers of a pattern have the same process.
+        for calls in zip(*[answer.actors for answer in same], strict=True):
+            key = key_of(calls[0])
+            first = min(map(_MOMENT, calls))
+            for call in calls:
+                if call.moment == first and ((known := found.get(key)) is None or precedes(call, known)):
+                    found[key] = call
+    return found
 
 
 def precedes(actor: Actor, other: Actor) -> bool:

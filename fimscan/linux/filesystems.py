@@ -15,8 +15,9 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from fimscan.linux.mounts import Mount, is_below_mount_that_may_hang, mount_of, parse_mounts
@@ -97,7 +98,7 @@ class Root(Struct, frozen=True, kw_only=True):
         return self.kind == OVERLAY and bool(self.layers)
 
 
-class Devices(Struct, frozen=True, kw_only=True):
+class Devices(Struct, frozen=True, kw_only=True, dict=True):
     """The file systems that a scan met.
 
     Attributes:
@@ -109,10 +110,10 @@ class Devices(Struct, frozen=True, kw_only=True):
     roots: tuple[Root, ...] = ()
     images: tuple[bytes, ...] = ()
     layers: tuple[tuple[bytes, bytes], ...] = ()
-    _by_path: dict[bytes, Root] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        self._by_path.update((root.path, root) for root in self.roots)
+    @cached_property
+    def _by_path(self) -> dict[bytes, Root]:
+        return {root.path: root for root in self.roots}
 
     def root_of(self, path: bytes) -> Root | None:
         """The nearest root at or above a path."""

@@ -253,7 +253,7 @@ def _rights_of_user(uid: int | None) -> Rights:
 def _user_of(process: str) -> int | None:
     """The user who started a process: a setuid program keeps some of the user's ids. ``None`` if it has ended.
 
-    The owner of its directory in /proc is root if only root may inspect it, whoever started it.
+    Its directory in /proc belongs to its effective user (task_dump_owner in fs/proc/base.c), so to root then.
     """
     try:
         return max(read_status(process).uids[:3], default=0)

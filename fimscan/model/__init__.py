@@ -13,7 +13,8 @@ Conventions that hold everywhere:
 * Times are integers: nanoseconds since the Unix epoch. Their names end in ``_ns``.
 * ``None`` means *unknown* or *unset*. An unset audit user id is ``None``, never 0.
 * Values that exist in millions (an audit record and all that is read from it) are named tuples. The others are
-  dataclasses: frozen, slotted, keyword-only. Creating a frozen dataclass takes up to eight times as long.
+  structs of msgspec: frozen, keyword-only. A dataclass takes seven times as long to create, and half a millisecond to
+  define, which every command would pay for two hundred of them.
 * This room imports no other module of fimscan.
 """
 

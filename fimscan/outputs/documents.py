@@ -148,8 +148,10 @@ def bounded(value: Any, *, text: int = _TEXT, items: int = _ITEMS) -> Any:
     return value
 
 
-def plain_document(kind: MessageKind, host: str, subject: str, time_ns: int, scan: Scan | None) -> dict[str, Any]:
-    """A document without changes; the caller adds its ``id``."""
+def plain_document(
+    kind: MessageKind, host: str, subject: str, time_ns: int, scan: Scan | None, signing_key: str | None
+) -> dict[str, Any]:
+    """A document without changes; the caller adds its ``id``. ``signing_key`` is the fingerprint, if there is a key."""
     return {
         "schema": "fimscan.message/1",
         "id": "",
@@ -161,6 +163,7 @@ def plain_document(kind: MessageKind, host: str, subject: str, time_ns: int, sca
         "from_scan": None,
         "to_scan": None if scan is None else scan.id,
         "head": None if scan is None else {"scan": scan.id, "entry": scan.entry},
+        "signing_key": signing_key,
         "summary": _summary(()),
         "sets": [],
         "more_sets": 0,
@@ -260,7 +263,7 @@ def _base(found: Found, kind: MessageKind, words: str) -> dict[str, Any]:
     scan = found.diff.end
     time_ns = scan.finished_ns or scan.started_ns
     subject = f"{words}, {time_text(time_ns)[:10]}"
-    document = plain_document(kind, found.diff.host, subject, time_ns, scan)
+    document = plain_document(kind, found.diff.host, subject, time_ns, scan, found.diff.signing_key)
     return {**document, "from_scan": None if found.is_first else found.diff.start.id}
 
 

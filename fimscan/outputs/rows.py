@@ -25,6 +25,12 @@ def lead_of(message: Document) -> Document | None:
     return next(rows_of(message), None)
 
 
+def signing_key(message: Document) -> str | None:
+    """The fingerprint of the key that signs the host's evidence; messages of earlier versions may still wait."""
+    found: str | None = message.get("signing_key")
+    return found
+
+
 def left_out(message: Document) -> int:
     """The number of changes that are not listed."""
     return int(message["summary"]["changes"]) - sum(1 for _ in rows_of(message))

@@ -12,6 +12,7 @@ missing or contradictory makes it ``unknown``.
 from fimscan.packages.check import DEB_BUDGET, PackageSources, check_paths
 from fimscan.packages.claims import NOBODY, PackageQuestion
 from fimscan.packages.hook import parse_hook
+from fimscan.packages.list_index import ListIndex
 from fimscan.packages.manifests import ManifestStore
 from fimscan.packages.observe import Observer
 from fimscan.packages.prune import prune_manifests
@@ -21,6 +22,7 @@ from fimscan.packages.writers import Writers, writers_of
 __all__ = [
     "DEB_BUDGET",
     "NOBODY",
+    "ListIndex",
     "ManifestStore",
     "Observer",
     "PackageQuestion",

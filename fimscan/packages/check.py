@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from fimscan.fast_values import replacer
 from fimscan.model import FileKind, FileState, PackageAnswer, PackageFact, PackageReason, PackageReport
 from fimscan.packages.activity import DpkgActivity
 from fimscan.packages.claims import Claim, Findings, PackageQuestion, Wanted
@@ -17,6 +17,7 @@ from fimscan.packages.dpkg import has_dpkg, read_dpkg
 from fimscan.packages.files import ChangedError, Directories, digest_recorded
 from fimscan.packages.judge import Background, Digests, judge, needed_algorithms, recorded_digests
 from fimscan.packages.known_md5 import KnownMd5
+from fimscan.packages.list_index import ListIndex
 from fimscan.packages.manifests import ManifestStore
 from fimscan.packages.python_record import PythonRecords
 from fimscan.packages.rpm import read_rpm, rpm_database
@@ -27,7 +28,6 @@ DEB_BUDGET = 64 * 1024 * 1024
 """How many bytes of .deb files are read at most by default: a few seconds."""
 
 
-_altered = replacer(Claim)
 _COST_OF_OPENING = 16 * 1024  # as long as reading so many bytes takes
 
 
@@ -41,6 +41,9 @@ class PackageSources(Struct, frozen=True, kw_only=True):
     ``deb_budget`` is how many bytes of .deb files are read at most; with ``reports_skipped``, it is a problem if there
     are more. ``read_budget`` is how many bytes of checked files are read at most, those of the first questions first.
     With ``keep_digests``, the MD5 of what was read is kept in ``manifests``, so that it need not be read again.
+
+    ``index`` is for whoever asks several times: what one question learned of the lists of dpkg, the next one need not
+    read again.
     """
 
     root: bytes = b"/"
@@ -51,6 +54,7 @@ class PackageSources(Struct, frozen=True, kw_only=True):
     reports_skipped: bool = True
     read_budget: int | None = None
     keep_digests: bool = False
+    index: ListIndex | None = None
 
 
 def check_paths(questions: Sequence[PackageQuestion], sources: PackageSources) -> PackageReport:
@@ -102,7 +106,7 @@ def _ask(wanted: Wanted, directories: Directories, sources: PackageSources) -> t
             keep=sources.keep_manifests,
             reports_skipped=sources.reports_skipped,
         )
-        found.append(read_dpkg(wanted, directories, proofs))
+        found.append(read_dpkg(wanted, directories, proofs, sources.index))
         names.append("dpkg")
     database = rpm_database(directories)
     if database is not None:
@@ -173,12 +177,12 @@ def _is_by_trigger(question: PackageQuestion, path: bytes, activity: DpkgActivit
 
 
 def _dated(claim: Claim, *, active: bool | None) -> Claim:
-    return claim if active is None else _altered(claim, active=active)
+    return claim if active is None else replace(claim, active=active)
 
 
 def _undecided(claim: Claim, reason: PackageReason) -> Claim:
     """A claim of a database that cannot be trusted as a whole: it decides nothing."""
-    return _altered(claim, reason=reason, expected=())
+    return replace(claim, reason=reason, expected=())
 
 
 class _Reader:

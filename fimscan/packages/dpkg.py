@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from fimscan.model import PackageFact, PackageReason
@@ -29,6 +29,7 @@ from fimscan.packages.dpkg_files import (
 )
 from fimscan.packages.dpkg_status import DpkgPackage, parse_status
 from fimscan.packages.files import Directories, below, read_regular
+from fimscan.packages.list_index import ListIndex, checksums_of, stamp_of
 
 _ADMIN = b"/var/lib/dpkg"
 _CHOICES = b"/etc/alternatives/"
@@ -39,12 +40,12 @@ _UPDATE = re.compile(rb"[0-9]{1,9}\Z")
 T = TypeVar("T")
 
 
-@dataclass(slots=True, kw_only=True)
-class _Database:
+class _Database(Struct, kw_only=True):
     """What is read, with all that is wrong with it. ``reason`` is set if no claim can be trusted."""
 
     admin: bytes
     directories: Directories
+    index: ListIndex | None = None
     problems: list[str] = field(default_factory=list)
     is_complete: bool = True
     reason: PackageReason | None = None
@@ -107,12 +108,12 @@ def installed_packages(directories: Directories) -> frozenset[tuple[str, str, st
     )
 
 
-def read_dpkg(wanted: Wanted, directories: Directories, proofs: Proofs) -> Findings:
-    """Look up canonical paths in dpkg's database."""
+def read_dpkg(wanted: Wanted, directories: Directories, proofs: Proofs, index: ListIndex | None = None) -> Findings:
+    """Look up canonical paths in dpkg's database. ``index`` is what earlier questions have learned of its lists."""
     admin = below(directories.root, directories.canonical(_ADMIN + b"/status").rpartition(b"/")[0])
     for _ in range(_ATTEMPTS):
         before = _stamp(admin)
-        found = _read(wanted, _Database(admin=admin, directories=directories), proofs)
+        found = _read(wanted, _Database(admin=admin, directories=directories, index=index), proofs)
         if _stamp(admin) == before:
             return found
     problem = "dpkg was at work during all attempts to read its database; try again"
@@ -199,18 +200,26 @@ class _Places:
 
 def _listed(packages: list[DpkgPackage], places: _Places, database: _Database) -> Iterator[_Listed]:
     present = {name.removesuffix(b".list") for name in database.names(b"info") if name.endswith(b".list")}
+    index = database.index
+    wanted = frozenset[int]() if index is None else checksums_of(places.names)
     for package in packages:
         name = next((name for name in package.file_names if name in present), None)
         if name is None:
             if package.is_unpacked:
                 database.complain(b"info/" + package.file_names[0] + b".list", "it is missing")
             continue
+        path = b"%b/info/%b.list" % (database.admin, name)
+        if index is not None and index.lacks(path, wanted):
+            continue
+        stamp = stamp_of(path)
         text = database.read(b"info/" + name + b".list")
         try:
             lines = [] if text is None else parse_list(text, places.names)
         except DamagedError as error:
             database.complain(b"info/" + name + b".list", str(error))
             continue
+        if index is not None and text is not None:
+            index.learn(path, stamp, text)
         found = [place for line in lines if (place := places.of(package.name, line)) is not None]
         if found:
             yield _Listed(package, name, found)

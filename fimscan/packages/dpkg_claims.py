@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from fimscan.fast_values import maker
 from fimscan.model import FileKind, PackageFact, PackageOwner, PackageProof, PackageReason
 from fimscan.packages.accounts import Accounts
 from fimscan.packages.claims import Claim, Expected
@@ -27,7 +26,6 @@ class Place(NamedTuple):
 
 
 _Proved = tuple[PackageProof, Member]
-_make_claim = maker(Claim)
 Owned = tuple[DpkgPackage, bytes, tuple[Place, ...]]
 """(package, name of its files in ``info``, its places)"""
 
@@ -109,7 +107,7 @@ class ClaimReader:
         stronger = tuple(self._expected(proof, member, self._overrides.get(listed)) for proof, member in fitting)
         if not stronger and not weaker:
             return Claim(owner=owner, reason=PackageReason.DATABASE_DAMAGED if damaged else PackageReason.NO_DIGEST)
-        return _make_claim(owner=owner, expected=stronger + weaker)
+        return Claim(owner=owner, expected=stronger + weaker)
 
     def _expected(self, proof: PackageProof, member: Member, override: Override | None) -> Expected:
         uid, gid = self._accounts.uid(member.user), self._accounts.gid(member.group)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from fimscan.fast_values import maker
 from fimscan.model import (
     FileKind,
     FileState,
@@ -34,7 +33,6 @@ _FACTS = tuple(PackageFact)
 _BY_SCRIPT = (PackageFact.MAINTAINER_SCRIPT,)
 _CONTENT = frozenset({"kind", "content", "link_target"})
 _MOST_OWNERS = 8
-_make_answer = maker(PackageAnswer)
 _ORDER = (PackageClass.AS_SHIPPED, PackageClass.UNKNOWN, PackageClass.NOT_AS_SHIPPED)
 _OTHER_MANAGERS = {b"/snap/": "snap", b"/var/lib/snapd/snap/": "snap", b"/var/lib/flatpak/": "flatpak"}
 _THEIR_DIRECTORIES = tuple(_OTHER_MANAGERS)
@@ -86,7 +84,7 @@ def judge(
         judged.sort(key=lambda pair: _ORDER.index(pair[0].kind))
     best = judged[0][0]
     facts, scripts = _facts(question, claims, background, best)
-    return _make_answer(
+    return PackageAnswer(
         path=question.path,
         kind=best.kind,
         owners=tuple([claim.owner for _, claim in judged[:_MOST_OWNERS]]),
@@ -208,8 +206,8 @@ def _without_owner(question: PackageQuestion, background: Background) -> Package
             )
     if not background.is_complete:
         reason = background.reason or PackageReason.DATABASE_DAMAGED
-        return _make_answer(path=question.path, kind=PackageClass.UNKNOWN, reason=reason, facts=facts, scripts=scripts)
-    return _make_answer(
+        return PackageAnswer(path=question.path, kind=PackageClass.UNKNOWN, reason=reason, facts=facts, scripts=scripts)
+    return PackageAnswer(
         path=question.path,
         kind=PackageClass.UNOWNED,
         facts=facts,

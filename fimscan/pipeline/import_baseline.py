@@ -20,10 +20,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from functools import cache
 from typing import TypeAlias
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from fimscan import attribution, compare
@@ -61,8 +61,7 @@ ForeignDigests: TypeAlias = Callable[[FileState, Sequence[str]], Mapping[str, by
 """Digests of a file as it is in a state, of algorithms that no scan takes; empty if it is not so any more."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Imported:
+class Imported(Struct, kw_only=True):
     """The result of an import, in numbers of files.
 
     Attributes:
@@ -367,7 +366,7 @@ def combined(entry: Entry, now: FileState, taken_ns: int, foreign: ForeignDigest
         other |= _other_target(entry, now)
     elif now.kind is FileKind.FILE:
         other |= _other_content(entry, now, foreign, is_resized="size" in other)
-    return replace(now, **other, read_start_ns=taken_ns, read_end_ns=taken_ns) if other else now  # type: ignore[arg-type]
+    return replace(now, **other, read_start_ns=taken_ns, read_end_ns=taken_ns) if other else now
 
 
 def _other_times(entry: Entry, now: FileState) -> dict[str, object]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from fimscan.config import Config, Watch
-from fimscan.fast_values import replacer
 from fimscan.model import Finding, Scan
 from fimscan.paths import innermost, parent
 from fimscan.store import scans as scan_store
 from fimscan.store.session import Session
-
-_altered = replacer(Finding)
 
 
 class Importance:
@@ -44,7 +43,7 @@ class Importance:
         if watch is None:
             return finding
         steps = tuple(map(self.on, finding.steps)) if finding.steps else ()
-        return _altered(finding, severity=watch.severity, category=watch.category, steps=steps)
+        return replace(finding, severity=watch.severity, category=watch.category, steps=steps)
 
     def _above(self, directory: bytes) -> Watch | None:
         """The watch of a directory. Most files share theirs with others."""

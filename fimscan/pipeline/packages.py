@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 
-from fimscan.fast_values import maker
 from fimscan.grouping.facts import Provenance
 from fimscan.model import PackageAnswer, PackageClass, PackageFact
 
 _NAME = "packages"
 _DEFAULT = "/var/lib/fimscan"
 _SQLITE = "sqlite:///"
-_make_provenance = maker(Provenance)
 _PLAIN = {kind: Provenance(shipped=kind) for kind in PackageClass}
 
 
@@ -27,7 +25,7 @@ def provenance_of(answer: PackageAnswer) -> Provenance:
     owner = answer.owner
     if owner is None and not answer.facts:  # as of nearly all files that no package owns
         return _PLAIN[answer.kind]
-    return _make_provenance(
+    return Provenance(
         shipped=answer.kind,
         package=owner.name if owner is not None else None,
         is_conffile=owner is not None and owner.conffile,

@@ -44,7 +44,7 @@ from fimscan.pipeline.result import ScanResult
 from fimscan.pipeline.settings import ScanPlan
 from fimscan.pipeline.texts import with_facts
 from fimscan.scan.scanner import Progress
-from fimscan.spool import Spool, in_pieces
+from fimscan.spool import MANY, Spool, in_pieces
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import audit as audit_store
 from fimscan.store import clock as clock_store
@@ -273,7 +273,7 @@ def _attribute(
     """
     recorder, readings = run.recorder, run.readings
     attributor = Attributor(session, previous, run.scan_id, logs, readings)
-    changes = Spool(_with_holders(session, run, full), session.directory)
+    changes = Spool(_with_holders(session, run, full), session.directory, few=MANY)
     recorder.forget_changes()
     # A file that is read now for the first time in a while was vouched for until now.
     since_ns = full.started_ns if "vouched" in recorder.counts else readings.full.since_ns

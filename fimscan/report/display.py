@@ -11,6 +11,7 @@ import base64
 import re
 import shlex
 import stat
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -78,9 +79,20 @@ _FORMULA = re.compile(r"""(^|[;\t\r\n])(?=[\s"]*[=+\-@\uff1d\uff0b\uff0d\uff20])
 def cell_text(text: str) -> str:
     """A CSV cell, with an apostrophe wherever a spreadsheet would begin to read a formula (CSV injection)."""
     first = text[:1]
-    if (first.isalnum() or first == "/") and ";" not in text and text.isprintable():
+    if not text or ((first.isalnum() or first == "/") and ";" not in text and text.isprintable()):
         return text  # nearly all of them; evidence has millions
     return _FORMULA.sub(r"\1'", text)
+
+
+# Cells with "|" between them, of which each is empty or begins with a letter, a digit or a slash. A "|" within a cell
+# only makes the rule stricter.
+_HARMLESS = re.compile(r"(?:[A-Za-z0-9/][^;|]*+)?+(?:\|(?:[A-Za-z0-9/][^;|]*+)?+)*+")
+
+
+def are_harmless(cells: Sequence[str]) -> bool:
+    """Whether :func:`cell_text` would return each of some cells as it is. ``False`` says nothing."""
+    joined = "|".join(cells)
+    return joined.isprintable() and _HARMLESS.fullmatch(joined) is not None
 
 
 def json_text(value: bytes | str) -> str:
@@ -89,8 +101,11 @@ def json_text(value: bytes | str) -> str:
     This is not reversible: a document with a path also has its :func:`b64_or_none`. In a ``str``, bytes that are not
     UTF-8 are surrogates (``surrogateescape``).
     """
-    raw = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
-    return raw.decode("utf-8", "backslashreplace")
+    if isinstance(value, str):
+        if value.isascii():
+            return value
+        value = value.encode("utf-8", "surrogateescape")
+    return value.decode("utf-8", "backslashreplace")
 
 
 def b64_or_none(value: bytes | None) -> str | None:
@@ -122,10 +137,16 @@ def time_text(ns: int) -> str:
     return f"{_second_text(seconds)}.{fraction // 10**6:03d}Z"
 
 
-@lru_cache(1 << 12)
 def _second_text(seconds: int) -> str:
-    """Up to the second: many times of a report have the same ones."""
-    return (_EPOCH + timedelta(seconds=seconds)).isoformat(timespec="seconds")[:19]
+    day, second = divmod(seconds, 86400)
+    minute, second = divmod(second, 60)
+    return f"{_day_text(day)}T{minute // 60:02d}:{minute % 60:02d}:{second:02d}"
+
+
+@lru_cache(1 << 12)
+def _day_text(day: int) -> str:
+    """A day since 1970: few reports have many."""
+    return (_EPOCH + timedelta(days=day)).isoformat()[:10]
 
 
 def moment_text(ns: int) -> str:

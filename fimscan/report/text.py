@@ -47,6 +47,7 @@ from fimscan.report.words import (
     doubts,
     headline,
     introduction,
+    key_text,
     log_lines,
     number_text,
     plural,
@@ -152,20 +153,29 @@ def _summary(diff: Diff, limit: int, width: int, command: str) -> Iterator[Text]
 
 
 def head_lines(diff: Diff, width: int) -> Iterator[Text]:
-    """What differs, as of which scan, with how many rows of each verdict; logs that only grew."""
+    """What differs, as of which scan, with how many rows of each verdict and the signing key; logs that only grew."""
     # With a path in it, it is one line: that can be copied.
     lines = wrap(headline(diff), width, "", _INDENT) if diff.unchanged is None else [headline(diff)]
-    yield from (Text(line, style="bold") for line in lines)
+    head = [Text(line, style="bold") for line in lines]
     if diff.findings:
         seen = f"scan {diff.end.id} ({minute_text(diff.end.started_ns)}): "
-        for line in pack(verdict_counts(diff), width, f"as of {seen}", _INDENT):
-            yield Text(line)
+        head += map(Text, pack(verdict_counts(diff), width, f"as of {seen}", _INDENT))
+    yield from head if diff.signing_key is None else _with_key(head, key_text(diff.signing_key), width)
     if (vouched := vouched_text(diff.end)) is not None:
         yield Text(f"of its files, {vouched}")
     for line in log_lines(diff):
         yield Text(line)
     for plan in diff.plans:
         yield Text(progress_text(plan, width), style="bold" if plan.extra or plan.missing else "")
+
+
+def _with_key(head: list[Text], key: str, width: int) -> list[Text]:
+    """Put the key behind a line that has room for it, from the last one up; only if none has, it takes a line."""
+    for place in range(len(head) - 1, -1, -1):
+        line = head[place]
+        if line.cell_len + len(key) + 2 <= width:
+            return [*head[:place], Text.assemble(line, (f"; {key}", "not bold dim")), *head[place + 1 :]]
+    return [*head, Text(f"{_INDENT}{key}", style="dim")]
 
 
 def reconfiguration_lines(diff: Diff) -> Iterator[Text]:

@@ -60,6 +60,7 @@ GAP_WORDS = {
 }
 
 #: Why no process can be named although rules cover the path.
+_SHORT_KEY = len("1dae:6f72:28c2:6599")
 _OUT_OF_SIGHT_WORDS = {
     GapReason.MOUNT: "a mount changed which file is visible here, and audit rules for files do not report mounts",
     GapReason.SUBVOLUME: "a subvolume or snapshot was made, deleted or replaced here, and no rule reports that call",
@@ -171,6 +172,11 @@ def headline(diff: Diff) -> str:
         what = f"0 of {diff.unfiltered:,} match" if diff.unfiltered else "nothing differs"
         text = f"{what}, {text}," if text else what
     return f"{text} since scan {diff.start.id} ({minute_text(diff.start.started_ns)}) on {show(diff.host)}"
+
+
+def key_text(fingerprint: str) -> str:
+    """The signing key by the first 64 bits of its fingerprint: whoever knows all of it sees whether it is that key."""
+    return f"key {fingerprint.removeprefix('SHA256:')[:_SHORT_KEY]}"
 
 
 def unchanged_text(stored: StoredPath, host: str) -> str:

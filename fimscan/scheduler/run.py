@@ -335,7 +335,7 @@ class Scheduler(Generic[Setup]):
             if not self._is_due(job):
                 return
             self._tried[job.name] = self._now()
-            with controls.noting_failure(self._database, self._config.output):
+            with controls.noting_failure(self._database, self._config):
                 controls.before_scan(self._database)
                 result = run_scan(
                     self._database,

@@ -7,6 +7,7 @@ from its own number on: the baseline *until* an earlier row is what it was then.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -136,6 +137,15 @@ def latest_acceptances(session: Session, limit: int) -> list[AcceptanceRecord]:
 def records_of(session: Session, paths: Iterable[bytes]) -> list[AcceptanceRecord]:
     """All events about any of these paths, or about everything, oldest first; without those that take others back."""
     wanted = or_(_table.c.path.is_(None), _table.c.path.in_(list(paths)))
+    query = select(_table).where(_mine(session), wanted, _table.c.undoes.is_(None)).order_by(_table.c.id)
+    return _records(session, session.execute(query).all())
+
+
+def records_about_scans(session: Session, first: int, last: int) -> list[AcceptanceRecord]:
+    """As :func:`records_of`, about the paths that scans ``first`` <= s <= ``last`` found changes of."""
+    change = schema.change
+    paths = select(change.c.path).where(change.c.host_id == session.host_id, change.c.scan_id.between(first, last))
+    wanted = or_(_table.c.path.is_(None), _table.c.path.in_(paths))
     query = select(_table).where(_mine(session), wanted, _table.c.undoes.is_(None)).order_by(_table.c.id)
     return _records(session, session.execute(query).all())
 
@@ -304,25 +314,31 @@ def _base(session: Session, until: int) -> int | None:
 
 
 def _records(session: Session, rows: Iterable[Row[Any]]) -> list[AcceptanceRecord]:
+    """The records of whole rows of the table."""
     undone = _undone(session, last_number(session))
     return [
         AcceptanceRecord(
-            path=row.path,
-            scan=row.scan_id,
-            approval=Approval(
-                accepted_ns=row.accepted_ns,
-                user=row.user,
-                ticket=row.ticket,
-                reason=row.reason,
-                category=None if row.category is None else DispositionCategory(row.category),
-            ),
-            act=row.act,
-            status=DispositionStatus.APPROVED if row.status is None else DispositionStatus(row.status),
-            is_own=bool(row.own),
-            undoes=row.undoes,
-            plan=row.plan_id,
-            is_undone=row.act in undone,
-            number=row.id,
+            path=path,
+            scan=scan,
+            approval=_approval(*why, category),
+            act=act,
+            status=DispositionStatus.APPROVED if status is None else DispositionStatus(status),
+            is_own=bool(own),
+            undoes=undoes,
+            plan=plan,
+            is_undone=act in undone,
+            number=number,
         )
-        for row in rows
+        for number, _, path, scan, _, *why, act, status, category, own, undoes, plan in map(tuple, rows)
     ]
+
+
+@lru_cache(maxsize=64, typed=True)  # what was accepted at once has the same one
+def _approval(accepted_ns: int, user: str, ticket: str, reason: str, category: str | None) -> Approval:
+    return Approval(
+        accepted_ns=accepted_ns,
+        user=user,
+        ticket=ticket,
+        reason=reason,
+        category=None if category is None else DispositionCategory(category),
+    )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import select
 
 from fimscan.store import files
 from fimscan.store.registry import Noted, Numbered, Shown, Subject, WithScan
-from fimscan.store.row_digests import noted_values, shown_values
+from fimscan.store.row_digests import shown_values
 from fimscan.store.session import Session
 
 
@@ -56,26 +56,27 @@ def bound_rows(session: Session, wanted: Mapping[Subject, Collection[int]]) -> I
         rows = subject.rows
         table = rows.table
         number = table.c[rows.number]
-        names = dict.fromkeys((rows.number, *columns))
+        values_of = _values_of(subject)
         for some in files.chunks(sorted(wanted.get(subject, ()))):
-            query = select(*(table.c[name] for name in names)).where(number.in_(some))
+            query = select(number, *(table.c[name] for name in columns)).where(number.in_(some))
             if "host_id" in table.c:
                 query = query.where(table.c.host_id == session.host_id)
             for row in session.execute(query.order_by(number)):
-                values = _values(subject, row._asdict())
-                yield BoundRow(subject, getattr(row, rows.number), values)
+                yield BoundRow(subject, row[0], values_of(row[1:]))
 
 
-def _values(subject: Subject, row: Mapping[str, Any]) -> list[Any]:
+def _values_of(subject: Subject) -> Callable[[Sequence[Any]], list[Any]]:
+    """What makes, of the columns of a row, the values in the order of the digest."""
     rows = subject.rows
     match rows:
         case Shown():
-            return shown_values(subject, row)
+            return shown_values
         case Noted():
-            return noted_values(rows, row)
+            always = len(rows.key) + len(rows.others)
+            return lambda row: [*row[:always], *(value for value in row[always:] if value is not None)]
         case Numbered():
-            later = [row[name] for name in rows.later]
-            return [row[name] for name in rows.columns] + (later if any(v is not None for v in later) else [])
+            many = len(rows.columns)
+            return lambda row: [*row] if any(value is not None for value in row[many:]) else [*row[:many]]
         case WithScan():
-            return [row[name] for name in rows.columns]
+            return list
     raise AssertionError(subject)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 
+from msgspec.structs import asdict
 from sqlalchemy import select
 
 from fimscan.model import ClockLook

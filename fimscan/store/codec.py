@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
-from fimscan.fast_values import maker, replacer
+from msgspec.structs import replace
+
 from fimscan.model import (
     Action,
     Actor,
@@ -249,7 +250,7 @@ def _gap(gap: Gap) -> list[object]:
 
 
 def _load_gap(start_ns: int, end_ns: int, reason: str, lost: int | None, *actor: dict[str, Any]) -> Gap:
-    return _make_gap(
+    return Gap(
         start_ns=start_ns,
         end_ns=end_ns,
         reason=_GAP_REASONS[reason],
@@ -322,7 +323,6 @@ _MOMENT = re.compile(r'"time_ns":(\d+),"event":\[(\d+),(\d+),')
 # The parts of an attribution, in this order after its actors; any may be missing.
 _GAPS, _NOTES, _REASONING = ',"gaps":', ',"notes":', ',"reasoning":['
 _MOST_SHAPES = 5000
-_make_gap, _other_gap = maker(Gap), replacer(Gap)
 _GAP_REASONS = {reason.value: reason for reason in GapReason}
 _TIME, _EVENT = Actor._fields.index("time_ns"), Actor._fields.index("event")
 _AFTER_EVENT = _EVENT + 1
@@ -411,14 +411,14 @@ class AttributionReader:
         start_ns, end_ns = int(start), int(end)
         if (start_ns, end_ns) == (first.start_ns, first.end_ns):
             return known
-        cut = _make_gap(start_ns=start_ns, end_ns=end_ns, reason=first.reason, lost=first.lost, actor=first.actor)
+        cut = Gap(start_ns=start_ns, end_ns=end_ns, reason=first.reason, lost=first.lost, actor=first.actor)
         return (cut, *known[1:])
 
     def _shared(self, gap: Gap) -> Gap:
         """The gap with a process that others share: who removed the rules is the same for every file."""
         if gap.actor is None or len(self._actors) >= _MOST_SHAPES:
             return gap
-        return _other_gap(gap, actor=self._actors.setdefault(gap.actor, gap.actor))
+        return replace(gap, actor=self._actors.setdefault(gap.actor, gap.actor))
 
 
 def _shape(answer: Attribution) -> _Shape | None:

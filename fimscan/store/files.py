@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import permutations
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select, text, update
 
-from fimscan.fast_values import maker
 from fimscan.model import FileKind, FileState
 from fimscan.paths import as_prefix
-from fimscan.state_row import ALGORITHMS, KINDS, digests_of, make_state
+from fimscan.state_row import ALGORITHMS, KINDS, digests_of
 from fimscan.state_row import state_digest as state_row_digest
 from fimscan.store.ledger import state_digest
 from fimscan.store.queries import STREAMED, plain, plain_rows
@@ -39,7 +38,9 @@ _SHORT = (table.c.path, table.c.state_digest, table.c.id)
 _DEV, _INODE = itemgetter(6), itemgetter(7)  # columns of known_with_stats
 _NUMBERS = slice(table.c.keys().index("kind"), table.c.keys().index("xxh3_128"))
 _TEXTS = slice(table.c.keys().index("xxh3_128"), table.c.keys().index("read_start_ns"))
-_PATH_AND_SCAN = itemgetter(2, 3)  # columns of the table
+_PATH = table.c.keys().index("path")
+_NUMBERS_OF_STATE = attrgetter("dev", "inode", "nlink", "mode", "uid", "gid", "size", "mtime_ns", "ctime_ns")
+_PATH_AND_SCAN = attrgetter("state.path", "first_scan")
 _FIRST_OF_STATE = table.c.keys().index("kind")  # what follows is the state; its path comes before
 
 KnownRow: TypeAlias = Sequence[Any]
@@ -60,13 +61,10 @@ class Version(Struct, frozen=True, kw_only=True):
     retired: bool
 
 
-_make_version = maker(Version)
-
-
 def version_of(row: Sequence[Any]) -> Version:
     """Convert a whole row of the table, whose columns may be :func:`~fimscan.store.queries.plain`."""
     number, _, path, first, end, adopted, dropped, followed, retired = row[:_FIRST_OF_STATE]
-    return _make_version(
+    return Version(
         id=number,
         state=_state_of(path, *row[_FIRST_OF_STATE:-1]),
         digest=row[-1],
@@ -107,7 +105,7 @@ def _state_of(  # noqa: PLR0913, PLR0917  # the columns of a state, in their ord
     if dev < 0 or inode < 0:
         dev, inode = unsigned(dev) or 0, unsigned(inode) or 0
     # No attributes and no digest of them means that the file had none; no attributes with a digest: not recorded.
-    return make_state(
+    return FileState(
         path=path,
         kind=KINDS[kind],
         dev=dev,
@@ -129,6 +127,14 @@ def _state_of(  # noqa: PLR0913, PLR0917  # the columns of a state, in their ord
     )
 
 
+def are_whole(numbers: Sequence[Any]) -> bool:
+    """Whether none of some numbers has a fraction.
+
+    SQLite stores 3.5 in a column of whole numbers, and a digest over decimal numbers has only the 3 of it.
+    """
+    return sum(numbers).__class__ is int
+
+
 def holds(row: Sequence[Any]) -> bool:
     """Whether a whole row of the table matches its digest, in a third of the time of :func:`as_digested`.
 
@@ -136,11 +142,13 @@ def holds(row: Sequence[Any]) -> bool:
     """
     kind, dev, inode, nlink, mode, uid, gid, size, mtime_s, mtime_nsec, ctime_s, ctime_nsec = row[_NUMBERS]
     *digests, link, xattr_digest, xattrs, flags = row[_TEXTS]
-    if xattr_digest is not None or xattrs is not None or kind not in KINDS:
+    if xattr_digest is not None or xattrs or kind not in KINDS:
         return False
     times = mtime_s * _SECOND + mtime_nsec, ctime_s * _SECOND + ctime_nsec
     numbers = dev, inode, nlink, mode, uid, gid, size, *times
-    return bool(state_row_digest((row[2], kind, *numbers, *digests, link, None, b"", flags, 0, 0, None)) == row[-1])
+    if not are_whole((*numbers, flags or 0)):
+        return False
+    return bool(state_row_digest((row[_PATH], kind, *numbers, *digests, link, None, b"", flags, 0, 0, None)) == row[-1])
 
 
 def as_digested(version: Version) -> FileState | None:
@@ -149,6 +157,8 @@ def as_digested(version: Version) -> FileState | None:
     Today there is one order. Earlier versions used the order of the configuration.
     """
     state = version.state
+    if not are_whole(_NUMBERS_OF_STATE(state)) or not are_whole((state.flags or 0,)):
+        return None
     if state_digest(state) == version.digest:
         return state
     orders = (replace(state, digests=digests) for digests in permutations(state.digests))
@@ -246,8 +256,22 @@ def state_digests_at(session: Session, scan_id: int) -> Iterator[bytes]:
 
 def as_of(session: Session, scan_id: int) -> Iterator[Version]:
     """Yield every version that was valid at a scan, in order of path, streamed."""
+    return map(version_of, _rows_as_of(session, scan_id))
+
+
+def states_as_of(session: Session, scan_id: int) -> Iterator[FileState]:
+    """Yield the state of each as :func:`as_digested`; one that does not match its digest is as it is stored."""
+    for row in _rows_as_of(session, scan_id):
+        if holds(row):
+            yield _state_of(row[_PATH], *row[_FIRST_OF_STATE:-1])
+        else:
+            version = version_of(row)
+            yield as_digested(version) or version.state
+
+
+def _rows_as_of(session: Session, scan_id: int) -> Iterator[Sequence[Any]]:
     query = (
-        select(table)
+        select(*map(plain, table.c))
         .where(
             table.c.host_id == session.host_id,
             table.c.first_scan <= scan_id,
@@ -255,8 +279,8 @@ def as_of(session: Session, scan_id: int) -> Iterator[Version]:
         )
         .order_by(table.c.path)
     )
-    for row in session.execute(query, execution_options=STREAMED):
-        yield version_of(row)
+    for rows in plain_rows(session, query, _MANY):
+        yield from rows
 
 
 def versions_between(session: Session, start: int, end: int) -> list[Version]:
@@ -268,19 +292,35 @@ def versions_between(session: Session, start: int, end: int) -> list[Version]:
     mine = table.c.host_id == session.host_id
     every = select(*map(plain, table.c)).where(mine)
     queries = (every.where(within(table.c.first_scan)), every.where(within(table.c.end_scan)))
-    unique = {row[0]: row for query in queries for rows in plain_rows(session, query, _MANY) for row in rows}
-    return [version_of(row) for row in sorted(unique.values(), key=_PATH_AND_SCAN)]
+    unique = {
+        row[0]: version_of(row) for query in queries for rows in plain_rows(session, query, _MANY) for row in rows
+    }
+    return sorted(unique.values(), key=_PATH_AND_SCAN)
+
+
+def rows_in_order(session: Session) -> Iterator[Sequence[Any]]:
+    """Yield the whole rows of all versions by their numbers, as they are stored."""
+    query = select(*map(plain, table.c)).where(table.c.host_id == session.host_id).order_by(table.c.id)
+    for rows in plain_rows(session, query, _MANY):
+        yield from rows
 
 
 def by_ids(session: Session, ids: Iterable[int]) -> dict[int, Version]:
     """Versions by their row number."""
-    found: dict[int, Version] = {}
+    return {row[0]: version_of(row) for row in _rows_by_ids(session, ids)}
+
+
+def states_by_ids(session: Session, ids: Iterable[int]) -> dict[int, FileState]:
+    """The states of versions by their row number."""
+    return {row[0]: _state_of(row[_PATH], *row[_FIRST_OF_STATE:-1]) for row in _rows_by_ids(session, ids)}
+
+
+def _rows_by_ids(session: Session, ids: Iterable[int]) -> Iterator[Sequence[Any]]:
     for chunk in chunks(sorted(set(ids))):
         numbers = ", ".join(map(str, map(int, chunk)))  # in the text: plain_rows takes no IN with parameters
         query = select(*map(plain, table.c)).where(text(f"{table.name}.id IN ({numbers})"))
         for rows in plain_rows(session, query, _MANY):
-            found.update((row[0], version_of(row)) for row in rows)
-    return found
+            yield from rows
 
 
 def at_paths(session: Session, paths: Iterable[bytes], scan_id: int) -> dict[bytes, Version]:

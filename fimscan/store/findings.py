@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from operator import attrgetter
+from itertools import chain, groupby
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from sqlalchemy import func, select, update
 
-from fimscan.fast_values import maker
 from fimscan.model import Attribution, Breach, Change, ChangeKind, FileState, Finding, Reasoning, ScanStatus, Window
 from fimscan.store import codec, files, journal, row_digests, schema
 from fimscan.store.queries import STREAMED, plain_rows
@@ -28,7 +30,6 @@ _COLUMNS = tuple(
 _VERSIONS = slice(3, 5)
 _KINDS = {kind.value: kind for kind in ChangeKind}
 _NUMBER = attrgetter("change.id")
-_make_finding, _make_change, _make_window = maker(Finding), maker(Change), maker(Window)
 
 
 def add_changes(session: Session, scan_id: int, findings: Sequence[Finding]) -> None:
@@ -172,6 +173,34 @@ def scans_of(session: Session, paths: Iterable[bytes]) -> dict[bytes, list[int]]
     return found
 
 
+def later_scans(session: Session) -> Callable[[int], int | None]:
+    """What gives, by the number of a change, the next scan that found a change of its path, or a move away from it.
+
+    It is ``None`` if none did. This is for all changes: it reads the table once, and keeps 8 bytes of each.
+    """
+    table, scan = schema.change, schema.scan
+    mine = table.c.host_id == session.host_id
+    done = (scan.c.host_id == session.host_id) & (scan.c.status == ScanStatus.FINISHED.value)
+    finished = set(session.scalars(select(scan.c.id).where(done)))
+    moved: dict[bytes, list[int]] = {}
+    away = select(table.c.moved_from, table.c.scan_id).where(mine, table.c.moved_from.is_not(None))
+    for path, number in chain.from_iterable(plain_rows(session, away, _MANY)):
+        if number in finished:
+            moved.setdefault(path, []).append(number)
+    first, last = session.execute(select(func.min(table.c.id), func.max(table.c.id)).where(mine)).one()
+    later = array("q", bytes(8 * (0 if first is None else last - first + 1)))
+    # In the order of the index: so nothing has to be kept of a path.
+    query = select(table.c.path, table.c.id, table.c.scan_id).where(mine).order_by(table.c.path, table.c.id)
+    rows = chain.from_iterable(plain_rows(session, query, _MANY))
+    for path, those in groupby(rows, key=itemgetter(0)):
+        found = [(number, at) for _, number, at in those if at in finished]
+        scans = sorted([*(at for _, at in found), *moved.get(path, ())])
+        for number, at in found:
+            if at < scans[-1]:
+                later[number - first] = scans[bisect_right(scans, at)]
+    return lambda number: later[number - first] or None
+
+
 def programs_before(session: Session, directory: bytes, scan_id: int, most: int) -> list[tuple[int, frozenset[bytes]]]:
     """(scan, named programs) of changes in a directory and below it before a scan, of the latest ``most`` ones.
 
@@ -233,13 +262,11 @@ def _loaded(
     session: Session, query: Any, known: Mapping[int, files.Version], answers: codec.AttributionReader
 ) -> Iterator[list[Finding]]:
     """Yield the findings of a query of :func:`_finished_changes` in pieces, as the database has them."""
-    known_states = {number: version.state for number, version in known.items()}
     for rows in plain_rows(session, query, _MANY):
-        ids = {number for row in rows for number in row[_VERSIONS] if number is not None}
-        states: Mapping[int, FileState] = known_states
-        if missing := ids - known_states.keys():
-            loaded = {number: version.state for number, version in files.by_ids(session, missing).items()}
-            states = {**loaded, **{number: known_states[number] for number in ids - missing}}
+        needed = {number for row in rows for number in row[_VERSIONS]} - {None}
+        states = {number: known[number].state for number in needed if number in known}
+        if missing := needed - states.keys():
+            states.update(files.states_by_ids(session, missing))
         yield [_finding(row, states, answers) for row in rows]
 
 
@@ -250,17 +277,17 @@ def _fields(changed: str) -> tuple[str, ...]:
 
 def _finding(row: Sequence[Any], states: Mapping[int, FileState], answers: codec.AttributionReader) -> Finding:
     number, scan, kind, before, after, changed, after_ns, before_ns, holders, breach, attribution, in_effect = row
-    change = _make_change(
+    change = Change(
         id=number,
         kind=_KINDS[kind],
         before=None if before is None else states[before],
         after=None if after is None else states[after],
         changed=_fields(changed) if changed else (),
-        window=_make_window(after_ns=after_ns, before_ns=before_ns),
+        window=Window(after_ns=after_ns, before_ns=before_ns),
         holders=codec.load_holders(holders),
         breach=None if breach is None else Breach(breach),
     )
-    return _make_finding(
+    return Finding(
         change=change,
         attribution=answers.load(attribution),
         scan=scan,

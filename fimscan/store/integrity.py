@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from itertools import chain
+from operator import itemgetter
 
 from sqlalchemy import select
 
@@ -14,13 +15,13 @@ from fimscan.report.display import show, time_text
 from fimscan.store import files, journal, outbox, row_digests, schema
 from fimscan.store import scans as scan_store
 from fimscan.store.ledger import StateDigest, replay
-from fimscan.store.queries import STREAMED
 from fimscan.store.registry import SHOWN, Shown, Subject, WithScan
 from fimscan.store.replay import Replay
 from fimscan.store.row_digests import Item
 from fimscan.store.session import Session
 
-_version = schema.file_version
+_COLUMNS = schema.file_version.c.keys()
+_OF_VERSION = itemgetter(*map(_COLUMNS.index, ("path", "first_scan", "end_scan", "dropped", "retired")))
 # The exceptions that reading a row can raise if another program wrote it.
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 
@@ -79,18 +80,18 @@ def own_digests(session: Session) -> Iterator[str]:
     """Check that every stored file version matches its digest and belongs to existing scans."""
     scan = schema.scan.c
     real = set(session.scalars(select(scan.id).where(scan.status != ScanStatus.INTERRUPTED.value)))
-    query = select(_version).where(_version.c.host_id == session.host_id).order_by(_version.c.id)
-    for row in session.execute(query, execution_options=STREAMED):
+    for row in files.rows_in_order(session):
+        path, first_scan, end_scan, dropped, retired = _OF_VERSION(row)
         try:
             holds = files.holds(row) or files.as_digested(files.version_of(row)) is not None
         except UNREADABLE:
             holds = False
         if not holds:
-            yield f"{_shown(row.path)} as of scan {row.first_scan} was altered: stored digest does not match the row"
-        if row.end_scan is None and (row.dropped or row.retired):
-            yield f"{_shown(row.path)} as of scan {row.first_scan} was altered: it has not ended, but says why it did"
-        if row.first_scan not in real or (row.end_scan is not None and row.end_scan not in real):
-            yield f"{_shown(row.path)} as of scan {row.first_scan} belongs to a scan that does not exist"
+            yield f"{_shown(path)} as of scan {first_scan} was altered: stored digest does not match the row"
+        if end_scan is None and (dropped or retired):
+            yield f"{_shown(path)} as of scan {first_scan} was altered: it has not ended, but says why it did"
+        if first_scan not in real or (end_scan is not None and end_scan not in real):
+            yield f"{_shown(path)} as of scan {first_scan} belongs to a scan that does not exist"
 
 
 def complete_state(session: Session, scan: Scan) -> Iterator[str]:

@@ -83,7 +83,7 @@ def prune(database: Database, config: Config, *, user: str, dry_run: bool = Fals
                 found = _pruned(session, before, shown, user, now_ns)
                 found = replace(found, used=needed_contents(session) | frozenset(_known(session)))
                 if found.scan is not None:
-                    add_pruned_messages(session, database.host, config.output, found.scan)
+                    add_pruned_messages(session, database.host, config, found.scan)
                 if dry_run or found.checkpoint is None:
                     raise _RolledBackError  # noqa: TRY301  # it has to leave the transaction
         except _RolledBackError:

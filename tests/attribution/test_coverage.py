@@ -123,4 +123,4 @@ def test_gaps_of_one_reason_that_touch_are_one() -> None:
 )
 def test_what_a_rule_covers(path: bytes, values: dict[str, object], covered: bool) -> None:
     """A directory and everything below it, on both ABIs (a 32-bit program is a writer too), for both kinds of calls."""
-    assert covers([replace(rule(), **values)], path, NEED) is covered  # type: ignore[arg-type]
+    assert covers([replace(rule(), **values)], path, NEED) is covered

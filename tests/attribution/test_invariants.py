@@ -126,7 +126,7 @@ def shifted_state(found: FileState | None) -> FileState | None:
     if found is None:
         return None
     times = ("mtime_ns", "ctime_ns", "read_start_ns", "read_end_ns")
-    return replace(found, **{field: shifted(getattr(found, field)) for field in times})  # type: ignore[arg-type]
+    return replace(found, **{field: shifted(getattr(found, field)) for field in times})
 
 
 def shifted_change(found: Change) -> Change:

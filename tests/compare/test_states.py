@@ -45,7 +45,7 @@ def test_a_digest_that_only_one_side_has_is_no_difference() -> None:
 )
 def test_every_recorded_attribute_is_compared(field: str, value: object) -> None:
     """A difference in any recorded attribute is reported."""
-    after = replace(state(), **{field: value})  # type: ignore[arg-type]
+    after = replace(state(), **{field: value})
     assert change(state(), after).kind is ChangeKind.ATTRIBUTES
 
 

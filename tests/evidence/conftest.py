@@ -25,7 +25,6 @@ from fimscan.evidence.inputs import (
     MonitoredLog,
     Retained,
 )
-from fimscan.evidence.signing import SigningKey
 from fimscan.model import (
     AcceptanceRecord,
     Actor,
@@ -71,6 +70,7 @@ from fimscan.model import (
     Verdict,
     Window,
 )
+from fimscan.signing import SigningKey
 from fimscan.store.bound_rows import SUBJECTS, BoundRow
 from fimscan.store.database import Database
 from fimscan.store.journal import Entry
@@ -78,6 +78,7 @@ from fimscan.store.ledger import GENESIS, StateDigest, entry, state_digest, summ
 from fimscan.store.logs import LogHistory
 from fimscan.store.registry import Subject
 from fimscan.store.row_digests import digest_of
+from tests import support
 from tests.evidence.site import HOST, Site, make_eventful, new_site, pretended_audit
 
 DAY = 86400 * 10**9
@@ -86,22 +87,15 @@ START = 1_700_000_000 * 10**9
 
 def make_state(path: bytes, content: bytes = b"x", **other: object) -> FileState:
     values: dict[str, object] = {
-        "path": path,
-        "kind": FileKind.FILE,
-        "dev": 0xFE00,
         "inode": 7,
-        "nlink": 1,
-        "mode": 0o644,
-        "uid": 0,
         "gid": 42,
-        "size": len(content),
         "mtime_ns": START,
         "ctime_ns": START,
         "digests": (Digest(algorithm="sha256", value=hashlib.sha256(content).digest()),),
         "read_start_ns": START + 1,
         "read_end_ns": START + 2,
     }
-    return FileState(**{**values, **other})  # type: ignore[arg-type]
+    return support.state(path, content, **{**values, **other})
 
 
 def make_chain(scans: list[Scan], digests: list[str]) -> list[Scan]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import re
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from fimscan.evidence.assessment.document import Report, report_of
+from fimscan.evidence.assessment.html_reader import Heading, Item, Paragraph, Table, read_report
 from fimscan.evidence.assessment.mapping import FRAMEWORKS
 from fimscan.evidence.assessment.observation import MOST, Observation
 from fimscan.evidence.assessment.observers import observe
@@ -24,7 +25,6 @@ from fimscan.evidence.assessment.scope import Scope, scope_of
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.contents import CONTENTS
 from fimscan.evidence.inputs import BundleInput, ClockAtScan, CriticalPattern, FoundChange, MonitoredLog, Retained
-from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.tables import FileTotals
 from fimscan.evidence.verify import verify_bundle
 from fimscan.model import (
@@ -40,6 +40,7 @@ from fimscan.model import (
     StepState,
     Verdict,
 )
+from fimscan.signing import SigningKey
 from fimscan.store.logs import LogHistory
 from tests.evidence.conftest import (
     ALICE,
@@ -162,9 +163,6 @@ class Bundle:
     @property
     def html(self) -> str:
         return self.members["01-report.html"].decode()
-
-    def report(self) -> Report:
-        return report_of(self.scope, self.observations, FRAMEWORKS, "SHA256:0")
 
 
 @pytest.fixture
@@ -364,7 +362,7 @@ def test_incomplete_approvals(made: Callable[[BundleInput], Bundle], change: dic
     """A change that was approved without ticket or reason is an exception of 6.5.1."""
     (item, *_) = make_input().changes
     assert item.finding.disposition is not None
-    record = replace(DECISION, approval=replace(DECISION.approval, **change))  # type: ignore[arg-type]
+    record = replace(DECISION, approval=replace(DECISION.approval, **change))
     finding = replace(item.finding, disposition=replace(item.finding.disposition, record=record))
     assert text in made(make_input(changes=[FoundChange(finding)])).html
 
@@ -436,8 +434,60 @@ def test_no_line_is_wider_than_its_place(style: Style, text: str) -> None:
     assert "".join(lines).replace(" ", "") == shown(text).replace(" ", "")
 
 
-def test_the_same_report_is_the_same_file(trouble: Bundle) -> None:
-    assert pdf_report(trouble.report()) == pdf_report(trouble.report())
+def test_the_pdf_file_is_made_from_the_page(trouble: Bundle) -> None:
+    """The same page is the same file; what another page says, the file says."""
+    assert pdf_report(trouble.html) == trouble.members["01-report.pdf"]
+    assert b"(How to trust it)" in pdf_report(trouble.html.replace("How to read it", "How to trust it"))
+
+
+@pytest.mark.parametrize("make", [troubled, hostile_input])
+def test_the_pdf_file_says_all_of_the_page(
+    made: Callable[[BundleInput], Bundle], make: Callable[[], BundleInput]
+) -> None:
+    """Each character between the tags of the page is in a block, in its place."""
+    bundle = made(make())
+    said = html.unescape(re.sub(r"<[^>]*>", "", bundle.html.partition("<body>")[2]))
+    assert re.sub(r"\s", "", "".join(_texts(bundle.html))) == re.sub(r"\s", "", said)
+    drawn = re.findall(rb"(?<=\()(?:[^()\\]|\\.)*(?=\) Tj)", bundle.members["01-report.pdf"])
+    paper = re.sub(r"\s", "", re.sub(r"\\(.)", r"\1", b"".join(drawn).decode("latin-1")))
+    for text in _texts(bundle.html):
+        for word in shown(text).split():
+            assert word[:10] in paper, text
+
+
+def _texts(page: str) -> Iterator[str]:
+    """The texts of all blocks, in their order."""
+    for block in read_report(page).blocks:
+        match block:
+            case Heading() | Paragraph() | Item():
+                yield block.text
+            case Table():
+                yield from (block.caption, *block.header)
+                for group in block.groups:
+                    yield group.title
+                    for row in group.rows:
+                        yield from row.cells
+
+
+@pytest.mark.parametrize(
+    ("known", "other"),
+    [
+        ("<ul>", "<ul><hr>"),
+        ("<h2 ", "<h5 "),
+        ("<p>", '<p class="loud">'),
+        ('<table class="facts">', '<table class="other">'),
+        ("<main>", "<main>words"),
+        ("<main>", "<main><b>words</b>"),
+        ("<li>", "<li><p>words</p>"),
+        ("</main>", ""),
+        ("</body>", "</body></body>"),
+    ],
+)
+def test_what_the_pdf_file_would_leave_out_is_an_error(trouble: Bundle, known: str, other: str) -> None:
+    """An element, a class, or text at a place that the writer does not know."""
+    assert known in trouble.html
+    with pytest.raises(ValueError, match=r"line \d+ of the report: "):
+        pdf_report(trouble.html.replace(known, other, 1))
 
 
 def test_observations_are_pure(trouble: Bundle) -> None:

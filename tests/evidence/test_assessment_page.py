@@ -14,7 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, sync_playwright
 
 from fimscan.evidence.bundle import build_bundle
-from fimscan.evidence.signing import SigningKey
+from fimscan.signing import SigningKey
 from tests.evidence.test_assessment import hostile_input, troubled
 
 CHROMIUM = shutil.which("chromium")

@@ -31,7 +31,6 @@ from fimscan.evidence.readme import (
     SHOW_FINGERPRINT,
     WRITE_REPLAY,
 )
-from fimscan.evidence.signing import SigningKey, parse_fingerprint
 from fimscan.evidence.verify import verify_bundle
 from fimscan.model import (
     Actor,
@@ -53,6 +52,7 @@ from fimscan.model import (
     UnreadableReason,
 )
 from fimscan.report.display import time_text
+from fimscan.signing import SigningKey, parse_fingerprint
 from tests.evidence.conftest import ALICE, DAY, START
 
 Make = Callable[..., BundleInput]

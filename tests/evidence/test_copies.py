@@ -10,8 +10,8 @@ import jsonschema
 from msgspec.structs import replace
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
-from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.verify import verify_bundle
+from fimscan.signing import SigningKey
 from tests.evidence.conftest import make_input
 from tests.evidence.test_assessment import Bundle, hostile_input
 from tests.outputs.test_formats import ecs_fields, flat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Callable
@@ -17,10 +18,10 @@ from fimscan.config import parse_config
 from fimscan.errors import UsageError
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.collect import collected
-from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.verify import verify_bundle
 from fimscan.model import Scan, ScanStatus
 from fimscan.pipeline.record import scan_entry
+from fimscan.signing import SigningKey
 from fimscan.store import accesses, journal, migrate, registry, row_digests
 from fimscan.store import clock as clock_store
 from fimscan.store import scans as scan_store
@@ -249,7 +250,7 @@ def test_an_upgraded_database_verifies_and_is_covered_from_then_on(
         make_eventful(site)
     site.database.close()
     _as_before(revision, path)
-    upgraded = replace(site, database=Database(f"sqlite:///{path}", host=HOST))
+    upgraded = dataclasses.replace(site, database=Database(f"sqlite:///{path}", host=HOST))
     assert problems(upgraded.database, every_scan=True) == []
     config = parse_config(f'[[watch]]\npath = "{site.watched}"\n')
     with collected(upgraded.database, config, 0, 2**62, audit_rules="", reconfigured=lambda *_: ()) as data:

@@ -20,7 +20,6 @@ from fimscan.errors import StoreError, UsageError
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.collect import collected
 from fimscan.evidence.database import _checks
-from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.unknowable import UNKNOWABLE
 from fimscan.evidence.verify import verify_bundle
 from fimscan.model import (
@@ -36,6 +35,7 @@ from fimscan.model import (
     Reviewer,
     Selftest,
 )
+from fimscan.signing import SigningKey
 from fimscan.store import controls, integrity, journal, missed_runs, outbox, plans, row_digests, schema, selftests
 from fimscan.store.bound_rows import SUBJECTS
 from fimscan.store.database import Database

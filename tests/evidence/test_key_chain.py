@@ -31,9 +31,9 @@ from fimscan.evidence.key_chain import (
     rotation_of,
     rotations,
 )
-from fimscan.evidence.signing import SigningKey, load_key, load_or_create_key
 from fimscan.evidence.verify import verify_bundle
 from fimscan.model import SignerState
+from fimscan.signing import SigningKey, load_key, load_or_create_key
 from tests.conftest import Cli
 from tests.evidence.test_verify import OTHER_KEY
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
+from msgspec.structs import fields, replace
 
 from fimscan.evidence.inputs import BundleInput
 from fimscan.model import Digest, FileKind, FileState, Prefix, Scan, Xattr
@@ -158,7 +157,7 @@ def test_a_whole_chain_has_no_problems(bundle_input: Callable[..., BundleInput])
 def test_an_altered_scan_is_named(bundle_input: Callable[..., BundleInput], change: dict[str, object], at: int) -> None:
     """An alteration of any field of any scan is detected, and a scan is named."""
     scans = list(bundle_input().scans)
-    scans[at] = replace(scans[at], **change)  # type: ignore[arg-type]
+    scans[at] = replace(scans[at], **change)
     assert any("scan" in problem for problem in replay(scans))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from fimscan.evidence.assessment.oscal import OSCAL_VERSION
 from fimscan.evidence.inputs import BundleInput
-from fimscan.evidence.signing import SigningKey
+from fimscan.signing import SigningKey
 from tests.evidence.conftest import make_input
 from tests.evidence.test_assessment import Bundle, hostile_input, troubled
 

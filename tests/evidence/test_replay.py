@@ -18,9 +18,9 @@ from fimscan.evidence import replay as replay_program
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.collect import collected
 from fimscan.evidence.readme import RUN_REPLAY, WRITE_REPLAY
-from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.verify import verify_bundle
 from fimscan.model import Approval, MessageKind, NewMessage
+from fimscan.signing import SigningKey
 from fimscan.store import acceptance, codec, outbox
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database

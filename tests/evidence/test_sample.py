@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.inputs import BundleInput, FoundChange, Sample
 from fimscan.evidence.sample import draw
-from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.verify import verify_bundle
 from fimscan.model import Checkpoint, MessageState, Verdict
+from fimscan.signing import SigningKey
 from tests.evidence.conftest import ALICE, DAY, DECISION, MESSAGE, START, make_decided, make_finding
 
 Make = Callable[..., BundleInput]

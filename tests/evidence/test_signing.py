@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fimscan.errors import InputError, OutputError, UsageError
-from fimscan.evidence.signing import SigningKey, load_or_create_key, parse_fingerprint
+from fimscan.signing import SigningKey, load_or_create_key, parse_fingerprint
 
 PEM, PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
 

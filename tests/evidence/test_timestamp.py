@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from fimscan.errors import VerificationError
 from fimscan.evidence.attach import attach_timestamp
-from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.timestamp import read_response
 from fimscan.evidence.verify import verify_bundle
+from fimscan.signing import SigningKey
 from tests.conftest import Cli
 from tests.evidence.site import container_of
 from tests.evidence.test_verify import unpack

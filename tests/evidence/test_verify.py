@@ -24,8 +24,8 @@ from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.inputs import BundleInput
 from fimscan.evidence.layout import UNSIGNED, sums_text
 from fimscan.evidence.manifest import Manifest, dump_manifest
-from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.verify import Known, verify_bundle, verify_stream
+from fimscan.signing import SigningKey
 from tests.evidence.site import container_of
 
 Make = Callable[..., BundleInput]

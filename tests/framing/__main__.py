@@ -10,10 +10,9 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-from msgspec.structs import replace
 
 from tests.framing.attempt import Attempt, all_attempts
 from tests.framing.runner import Outcome, play

@@ -8,14 +8,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
-
-from msgspec.structs import replace
 
 from demo.auditd import Daemon, any_daemon, remove_rules, why_not
 from tests.lab.bench import EarlyProcess, Lab, end_all

@@ -54,11 +54,16 @@ class Ground:
         return path
 
     @contextmanager
-    def held(self, way: str, path: Path) -> Iterator[subprocess.Popen[bytes]]:
-        """A process that holds the file; :meth:`go` makes it write."""
+    def held(self, way: str, path: Path, *, is_setuid: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+        """A process of the user that holds the file; :meth:`go` makes it write.
+
+        ``is_setuid``: it is root's by its effective ids, as a setuid program that the user started.
+        """
         command = [str(self.root / "hidden_holder"), way, str(path), str(self.root / "go")]
-        with self._started(command) as process:
-            yield process
+        with self._started(
+            ["setpriv", f"--ruid={NOBODY}", *command] if is_setuid else command, as_root=is_setuid
+        ) as it:
+            yield it
 
     def go(self, processes: list[subprocess.Popen[bytes]]) -> None:
         """Make the processes write, and wait for it."""
@@ -86,8 +91,8 @@ class Ground:
             yield process
 
     @contextmanager
-    def _started(self, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-        user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if self.is_root else {}
+    def _started(self, command: list[str], *, as_root: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+        user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if self.is_root and not as_root else {}
         with subprocess.Popen(command, stdout=subprocess.PIPE, **user) as process:  # type: ignore[call-overload]
             try:
                 assert process.stdout is not None

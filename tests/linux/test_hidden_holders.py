@@ -92,11 +92,14 @@ def test_a_descriptor_that_root_may_not_stat_does_not_hide_others(ground: Ground
     assert Unseen.REFUSED not in doubts(found)
 
 
-def test_a_chain_of_processes_is_named_or_in_doubt(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If no pass over /proc examines every process, the missed processes are in doubt."""
+@pytest.mark.parametrize("is_setuid", [False, True])
+def test_a_chain_of_processes_is_named_or_in_doubt(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, *, is_setuid: bool
+) -> None:
+    """If no pass over /proc examines every process, the missed ones are in doubt: those of whoever started them."""
     path = ground.file("chained")
     monkeypatch.setattr(holders, "_PASSES", 1)
-    with ground.held("fork-chain", path):
+    with ground.held("fork-chain", path, is_setuid=is_setuid):
         found = open_for_writing(os.getpid())
     assert Unseen.ENDED in doubts(found)
 

@@ -23,13 +23,16 @@ from fimscan.errors import StoreError
 from fimscan.model import ControlFailure, ControlKind, MessageKind, MessageState, OutboxMessage
 from fimscan.outputs.formats import render
 from fimscan.outputs.receivers.base import Envelope, Receiver
+from fimscan.outputs.receivers.mail import mail_bytes
+from fimscan.outputs.receivers.syslog import syslog_message
 from fimscan.pipeline import AuditSource, Live, run_scan
 from fimscan.pipeline.controls import record
 from fimscan.pipeline.health.outputs import output_checks
 from fimscan.pipeline.outputs import delivery
 from fimscan.pipeline.outputs.delivery import Deliverer, Notifier, delay_s, deliver_after_scan
 from fimscan.pipeline.outputs.messages import _is_settled, beyond, make_messages, notice_of
-from fimscan.pipeline.outputs.settings import Limits
+from fimscan.pipeline.outputs.settings import Limits, receiver_of
+from fimscan.signing import load_or_create_key
 from fimscan.store import controls as control_store
 from fimscan.store import outbox, scans
 from fimscan.store.database import Database
@@ -68,7 +71,9 @@ class Host:
         with self.database.begin() as session:
             for output in self.config.output:
                 for number in range(count):
-                    one = notice_of(MessageKind.TEST, "h", f"{subject} {number}", None, f"{subject} {number}"[:36])
+                    one = notice_of(
+                        MessageKind.TEST, "h", f"{subject} {number}", None, f"{subject} {number}"[:36], None
+                    )
                     outbox.add(session, output.name, [replace(one, urgent=urgent)], time.time_ns())
 
     def stored(self, *states: MessageState) -> list[OutboxMessage]:
@@ -94,6 +99,37 @@ def file_output(path: Path, name: str = "log", more: str = "") -> str:
 
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_each_message_names_the_key_that_signs_evidence(host: Host) -> None:
+    """Whatever it is about; also for receivers that have single facts beside the message."""
+    key = load_or_create_key(str(host.root / "key.pem")).fingerprint
+    settings = f'[outbox]\nmax_messages = 10\n[evidence]\nkey = "{host.root}/key.pem"\n'
+    host.extra = settings + file_output(host.root / "out")
+    host.scan(a="1")
+    host.scan(a="2")
+    failure = ControlFailure(kind=ControlKind.AUDIT, subject="/etc", start_ns=1, detected_ns=1, cause="rules removed")
+    with host.database.begin() as session:
+        control_store.add(session, [failure])
+    with record.report_once(host.database, host.config):
+        pass
+    make_messages(host.database, host.config)
+    (output,) = host.config.output
+    with host.database.read() as session:
+        waiting = outbox.due(session, output.name, time.time_ns(), 100)
+    host.messages(30, "many")
+    make_messages(host.database, host.config)
+    with host.database.read() as session:
+        later = outbox.due(session, output.name, time.time_ns(), 100)
+    made = [*waiting, *(one for one in later if one.kind is MessageKind.NOT_DELIVERED)]
+    kinds = {MessageKind.BASELINE, MessageKind.CHANGES, MessageKind.PROBLEMS, MessageKind.NOT_DELIVERED}
+    assert {one.kind for one in made} >= kinds
+    for one in made:
+        assert json.loads(one.body or b"")["signing_key"] == key
+        _, envelope = delivery.prepared(output, receiver_of(output), one)
+        assert envelope.fields["signing-key"] == key
+        assert f' signing-key="{key}"]'.encode() in syslog_message(b"", envelope, 16)
+        assert f"X-Fimscan-Signing-Key: {key}".encode() in mail_bytes(b"", envelope, "a@example.org", ["b@example.org"])
 
 
 def test_each_scan_is_told_once(host: Host) -> None:
@@ -334,15 +370,15 @@ def test_a_control_that_fails_is_sent_once_and_so_is_its_end(host: Host) -> None
     failure = ControlFailure(kind=ControlKind.AUDIT, subject="/etc", start_ns=1, detected_ns=1, cause="rules removed")
     with host.database.begin() as session:
         control_store.add(session, [failure])
-    with pytest.raises(BrokenPipeError), record.report_once(host.database, host.config.output):
+    with pytest.raises(BrokenPipeError), record.report_once(host.database, host.config):
         raise BrokenPipeError  # what was not printed is not told
     assert [one.state for one in host.stored()] == [MessageState.SCAN] * 2
     for _ in range(2):
-        with record.report_once(host.database, host.config.output):
+        with record.report_once(host.database, host.config):
             pass
     with host.database.begin() as session:
         control_store.end(session, [replace(one, end_ns=2) for one in control_store.still_open(session)])
-    with record.report_once(host.database, host.config.output):
+    with record.report_once(host.database, host.config):
         pass
     host.deliver()
     began, mended = (one for one in lines(out) if one["kind"] == "problems")
@@ -359,7 +395,7 @@ def test_an_output_that_fails_for_long_is_a_failed_control(host: Host) -> None:
     host.extra = file_output(gone) + file_output(other, "other")
     host.scan(a="1")
     deliver_after_scan(host.database, host.config)
-    with record.report_once(host.database, host.config.output) as report:
+    with record.report_once(host.database, host.config) as report:
         assert not report.has_failed  # for a moment only
     made_ns = host.stored(MessageState.WAITING)[0].made_ns - 7200 * 10**9
     with host.database.begin() as session:
@@ -367,22 +403,22 @@ def test_an_output_that_fails_for_long_is_a_failed_control(host: Host) -> None:
     outputs = host.extra
     host.extra = outputs + '[outbox]\nlate_after = "3h"\n'
     deliver_after_scan(host.database, host.config)
-    with record.report_once(host.database, host.config.output) as report:
+    with record.report_once(host.database, host.config) as report:
         assert not report.has_failed  # not yet late, as this administrator sees it
     host.extra = outputs
     deliver_after_scan(host.database, host.config)
-    with record.report_once(host.database, host.config.output) as report:
+    with record.report_once(host.database, host.config) as report:
         (failure,) = report.began
     assert (failure.kind, failure.subject, failure.start_ns) == (ControlKind.OUTPUT, "log", made_ns)
     assert "1 message waiting: " in failure.cause and "No such file or directory" in failure.cause
     deliver_after_scan(host.database, host.config)
-    with record.report_once(host.database, host.config.output) as report:
+    with record.report_once(host.database, host.config) as report:
         assert (report.began, report.mended, len(report.failed)) == ((), (), 1)
     (told,) = (one for one in lines(other) if one["kind"] == "problems")
     assert "Control failed (output): log: 1 message waiting" in told["problems"][0]
     gone.parent.mkdir()
     deliver_after_scan(host.database, host.config)
-    with record.report_once(host.database, host.config.output) as report:
+    with record.report_once(host.database, host.config) as report:
         (failure,) = report.mended
     assert failure.end_ns is not None and failure.end_ns > failure.start_ns
 
@@ -402,7 +438,7 @@ def test_a_scan_that_fails_is_sent(host: Host) -> None:
     host.extra = file_output(host.root / "out")
     host.scan(a="1")
     for _ in range(2):
-        with pytest.raises(StoreError), record.noting_failure(host.database, host.config.output):
+        with pytest.raises(StoreError), record.noting_failure(host.database, host.config):
             raise StoreError("disk full")
     host.deliver()
     (told,) = [one for one in lines(host.root / "out") if one["kind"] == "problems"]

@@ -51,13 +51,13 @@ def make() -> Make:
 
 def found(make: Make, findings: list[Finding], facts: Facts | None = None, **other: Any) -> Found:
     end = make.scan(2, make.now)
-    end = type(end)(**{**{name: getattr(end, name) for name in end.__slots__}, "entry": HEAD})
+    end = type(end)(**{**{name: getattr(end, name) for name in end.__struct_fields__}, "entry": HEAD})
     diff = Diff(
         host="web1",
         start=make.scan(1, make.now - 60 * make.second),
         end=end,
         findings=tuple(findings),
-        **{key: other.pop(key) for key in ("reconfigurations",) if key in other},
+        **{key: other.pop(key) for key in ("reconfigurations", "signing_key") if key in other},
     )
     return Found(diff=diff, grouping=group(findings, facts), **other)
 
@@ -235,6 +235,27 @@ def envelope(document: dict[str, Any], **other: Any) -> Envelope:
         "fields": {"head": HEAD, "scan": "2"},
     }
     return Envelope(**values | other)
+
+
+KEY = "SHA256:" + ":".join(["1dae"] * 16)
+
+
+def test_messages_name_the_key_that_signs_evidence(make: Make) -> None:
+    """Beside the head of the ledger, in the field of each format that is for such; without a key, nothing changes."""
+    findings = [make.finding(make.change(path=path)) for path in (b"/etc/a", b"/etc/b")]
+    for rows in (findings[:1], findings, []):
+        (keyed,) = made(found(make, rows, signing_key=KEY), per_set=False, all_is_well=True)
+        (plain,) = made(found(make, rows), per_set=False, all_is_well=True)
+        assert (keyed["signing_key"], plain["signing_key"]) == (KEY, None)
+        ecs, ocsf, splunk, wazuh = (json.loads(render(name, keyed)) for name in ("ecs", "ocsf", "splunk-cim", "wazuh"))
+        assert ocsf["unmapped"]["head"] == {"scan": 2, "entry": HEAD}
+        assert ecs["fimscan"]["signing_key"] == splunk["signing_key"] == KEY
+        assert ocsf["unmapped"]["signing_key"] == wazuh["data"]["fimscan"]["signing_key"] == KEY
+        assert f" flexString1Label=signingKey flexString1={KEY}" in render("cef", keyed).decode()
+        assert f"\nEvidence of this host is signed by {KEY}\n" in render("text", keyed).decode()
+        del plain["signing_key"]  # as in a message of an earlier version that still waits
+        for name in FORMATS:
+            assert KEY not in render(name, plain).decode() and "ignin" not in render(name, plain).decode()
 
 
 # --------------------------------------------------------------------------------------------------------------------

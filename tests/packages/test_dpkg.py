@@ -13,7 +13,8 @@ import pytest
 from msgspec.structs import replace
 
 from fimscan.model import Actor, Digest, FileKind, Lineage, PackageClass, PackageFact, PackageReason, Window
-from fimscan.packages import PackageQuestion, writers_of
+from fimscan.packages import ListIndex, PackageQuestion, dpkg, writers_of
+from fimscan.packages.files import read_regular
 from fimscan.report.packages import package_line, package_words
 from tests.packages.debian import Debian, run, told
 
@@ -511,3 +512,25 @@ def test_while_dpkg_works_no_file_is_accused(system: Debian) -> None:
     fine = {"changed-since", "database-changing", "not-installed", "package-changed-since"}
     assert found <= {"as-shipped recorded-sha256", *(f"unknown {reason}" for reason in fine)}
     assert "as-shipped recorded-sha256" in found and len(found) > 1
+
+
+def test_lists_that_were_read_are_asked_again_only_for_other_names(
+    system: Debian, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an index, answers are the same, lists without the names are not read, and a list that changed is."""
+    system.install(system.build("tool", "1.0", FILES))
+    system.install(system.build("other", "1.0", {"/opt/else/program": "other\n"}))
+    index = ListIndex()
+    assert one(system, "/usr/bin/tool", index=index) == one(system, "/usr/bin/tool") == "as-shipped md5sums"
+    read: list[bytes] = []
+
+    def reading(path: bytes, **options: object) -> bytes:
+        read.append(path)
+        return read_regular(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(dpkg, "read_regular", reading)
+    assert one(system, "/opt/else/program", index=index) == "as-shipped md5sums"
+    assert [path.rpartition(b"/")[2] for path in read if path.endswith(b".list")] == [b"other.list"]
+    assert one(system, "/opt/late/file", index=index) == "unowned missing"
+    system.install(system.build("tool", "2.0", {**FILES, "/opt/late/file": "new\n"}))
+    assert one(system, "/opt/late/file", index=index) == "as-shipped md5sums"

@@ -157,7 +157,7 @@ def test_a_manifest_comes_back_whole_or_not_at_all(members: list[Member], positi
 def test_a_manifest_has_no_name_that_leads_elsewhere(name: str) -> None:
     """It becomes the name of a file."""
     with pytest.raises(ManifestError):
-        Manifest(**{**{key: getattr(manifest(()), key) for key in Manifest.__slots__}, "name": name})
+        Manifest(**{**{key: getattr(manifest(()), key) for key in Manifest.__struct_fields__}, "name": name})
 
 
 def deb(

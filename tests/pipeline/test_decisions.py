@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from fimscan.model import AcceptanceRecord, Approval, Change, ChangeKind, Finding, Verdict, Window
-from fimscan.pipeline.history.dispositions import Decisions, in_effect
+from fimscan.pipeline.history.dispositions import Decisions, LastDecisions, in_effect
 from fimscan.store import acceptance, findings
 from tests.evidence.conftest import make_finding
 from tests.support import state
@@ -27,9 +27,11 @@ def test_it_is_the_one_that_all_decisions_give(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(acceptance, "records_of", lambda *_, found=records: found)
         monkeypatch.setattr(findings, "scans_of", lambda *_, found=scans: {PATH: found})
         decisions = Decisions(None, [PATH])  # type: ignore[arg-type]
+        last = LastDecisions(records)
         for scan in scans:
             row: Finding = replace(finding, scan=scan)
-            assert decisions.last_about(row) == in_effect(decisions.about(row))
+            later = next((other for other in scans if other > scan), None)
+            assert last.about(row, later) == in_effect(decisions.about(row))
 
 
 def made(chosen: random.Random, number: int) -> AcceptanceRecord:

@@ -142,7 +142,11 @@ def test_reports_show_the_fingerprint_of_the_key(cli: Cli) -> None:
     assert cli.diff()["signing_key"] == fingerprint
     assert fingerprint in cli("diff", "--format", "html", code=4).stdout
     assert fingerprint in cli("--verbose", "diff", code=4).stderr
+    short = fingerprint.removeprefix("SHA256:")[:19]
     assert fingerprint not in cli("diff", code=4).stdout
+    assert f"; key {short}\n" in cli("diff", code=4).stdout
+    (cli.watched / "a").write_text("another")
+    assert f"; key {short}\n" in cli("scan", "--no-audit", code=4).stdout  # what cron mails
     key.write_text("no key")
     assert "Signing key" not in cli("status", code=0).stdout and cli.diff()["signing_key"] is None
 
@@ -194,6 +198,9 @@ def test_bundles_that_follow_each_other(cli: Cli) -> None:
         "hours before its end: both show that time" in cli("verify", names[0], "--previous", names[1], code=25).stdout
     )
     period = ("--since-bundle", names[2], "--to", "2100-01-01", "--out", names[3])
+    (line,) = cli("export", "pci-dss", *period, code=15).stderr.splitlines()
+    assert re.fullmatch(rf"fimscan: nothing is newer than {names[2]}, which ends \S+Z; run '.* scan' first", line)
+    assert not Path(names[3]).exists()
     assert "either --from or --since-bundle" in cli("export", "pci-dss", "--from", today(), *period, code=15).stderr
     # Without what the bundle has seen last, this is not its database any more.
     with sqlite3.connect(cli.database) as connection:

@@ -7,10 +7,12 @@ import io
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fimscan.model import ChangeKind, Diff, Reason, Role, Unreadable, UnreadableReason, Verdict
 from fimscan.report.csv import write_csv
-from fimscan.report.display import minute_text
+from fimscan.report.display import are_harmless, cell_text, minute_text
 
 
 def rows(diff: Diff) -> list[dict[str, str]]:
@@ -117,6 +119,21 @@ def test_no_cell_is_a_formula(make: Any, start: str) -> None:
     assert row["exe"] == f"'{evil}"
     assert row["cmdline"] == "'-sh"
     assert not [cell for cell in row.values() if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))]
+
+
+HARMFUL = ["=1", "a;=1", "\t", "-", "@x", "\uff1d1", " =1", '"=1', "a\r=1", "a|=1", "|", ";", "\u202e", "é"]
+HARMLESS = ["", "a", "/etc/x y", "7", "a=1", "a|b", "2026-12-01T00:00:00.000Z", "SHA256:1-2"]
+
+
+@given(st.lists(st.sampled_from(HARMFUL + HARMLESS) | st.text(max_size=4), max_size=6))
+def test_cells_that_are_harmless_together_are_so_alone(cells: list[str]) -> None:
+    """The quick look at a whole row lets nothing pass that a look at each cell would not."""
+    if are_harmless(cells):
+        assert [cell_text(cell) for cell in cells] == cells
+
+
+def test_ordinary_cells_are_harmless() -> None:
+    assert are_harmless([]) and are_harmless([cell for cell in HARMLESS if "|" not in cell])
 
 
 def test_odd_paths_stay_in_their_cell_and_are_exact_in_base64(make: Any) -> None:

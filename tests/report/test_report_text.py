@@ -134,6 +134,23 @@ def typical(make: Any) -> Diff:
     return diff
 
 
+KEY = "SHA256:" + ":".join(["1dae", "6f72", "28c2", "6599", *["00ff"] * 12])
+
+
+def test_the_signing_key_is_behind_a_line_that_has_room(make: Any) -> None:
+    """It costs a line only where the first ones have none; nothing else is another text."""
+    diff = make.diff(make.finding())
+    keyed, plain = (text(replace(diff, signing_key=key)).splitlines() for key in (KEY, None))
+    assert keyed == [plain[0], f"{plain[1]}; key 1dae:6f72:28c2:6599", *plain[2:]]
+    two = typical(make)
+    assert sum(map(len, text(two, width=80).splitlines()[:2])) <= 160
+    keyed, plain = (text(replace(two, signing_key=key), width=80).splitlines() for key in (KEY, None))
+    assert len(keyed) == len(plain) and "key 1dae:6f72:28c2:6599" in "".join(keyed[:4])
+    assert max(map(len, keyed[:4])) <= 80
+    keyed, plain = (text(replace(two, signing_key=key), width=100).splitlines() for key in (KEY, None))
+    assert keyed == [*plain[:2], "    key 1dae:6f72:28c2:6599", *plain[2:]]
+
+
 def test_a_typical_diff(make: Any) -> None:
     """Summary first, then rows, most alarming first: what changed, which process, login user, time, event."""
     assert text(typical(make)) == GOLDEN

@@ -20,6 +20,7 @@ What has to be answered:
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -436,8 +437,8 @@ def _outages_of(fault: Fault) -> list[Fault]:
     """A fault as outages: a clock that was set has two, each from one time that it showed to the other."""
     if not fault.ahead_ns:
         return [fault]
-    ahead_ns = fault.ahead_ns
-    return [replace(fault, start_ns=time_ns, end_ns=time_ns + ahead_ns) for time_ns in (fault.start_ns, fault.end_ns)]
+    times = (fault.start_ns, fault.end_ns)
+    return [dataclasses.replace(fault, start_ns=time_ns, end_ns=time_ns + fault.ahead_ns) for time_ns in times]
 
 
 def _path(row: Finding) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ def test_a_change_is_recorded_once() -> None:
 def test_nobody_else_is_named() -> None:
     """Neither another process, nor another user. Who only opened the file may be listed, but not alone."""
     other = actor(78)
-    opened = replace(MADE, what="open", pid=78)
+    opened = dataclasses.replace(MADE, what="open", pid=78)
     assert judged(row(actors=(other,))).accused == 1
     assert judged(row(actors=(WHO._replace(auid=1001),))).accused == 1
     both = row(verdict=Verdict.CONTESTED, actors=(WHO, other))
@@ -71,7 +72,7 @@ def test_nobody_else_is_named() -> None:
     assert judged(alone, made=(MADE, opened), faults=(REMOVED,)).is_right
     saw = replace(alone, attribution=alone.attribution._replace(notes=("fanotify saw process 77 write to it.",)))
     assert judged(saw, made=(MADE, opened), faults=(REMOVED,)).accused == 1
-    before = replace(opened, began_ns=1400 * SECOND, ended_ns=1400 * SECOND)
+    before = dataclasses.replace(opened, began_ns=1400 * SECOND, ended_ns=1400 * SECOND)
     assert judged(alone, made=(MADE, before), faults=(REMOVED,)).accused == 1
 
 

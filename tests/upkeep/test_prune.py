@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -27,7 +28,6 @@ from fimscan.errors import InterruptedScanError, UsageError, VerificationError
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.collect import collected
 from fimscan.evidence.database import verify_database
-from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.verify import verify_bundle
 from fimscan.grouping.selection import ByPath, Selection
 from fimscan.linux.host import this_host
@@ -39,6 +39,7 @@ from fimscan.pipeline.history.diff import diff_from_baseline, diff_of_scans
 from fimscan.pipeline.history.explain_change import explain
 from fimscan.pipeline.history.reporting import report_once
 from fimscan.report.documents.diff import diff_document
+from fimscan.signing import SigningKey
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import audit as audit_store
 from fimscan.store import controls as control_store
@@ -203,7 +204,7 @@ def old(site: Site, tmp_path: Path) -> Iterator[Site]:
     """The same with a database of its own, which is a copy; the directory and the log are shared."""
     shutil.copy(site.root / "x.db", tmp_path / "x.db")
     with closing(Database(f"sqlite:///{tmp_path}/x.db", host=HOST)) as database:
-        yield replace(site, database=database)
+        yield dataclasses.replace(site, database=database)
 
 
 def of_table(database: Database, table: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The report as a value: its cover, and a page for each requirement. HTML and PDF show the same one."""
+"""The report as a value: its cover, and a page for each requirement. The HTML page shows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``01-report.pdf``: the same report as the HTML page, on paper. The same report gives the same bytes.
+"""``01-report.pdf``: the HTML page on paper, made from its text. The same page gives the same bytes.
 
 Nothing is compressed: the output of zlib differs between versions. There is no file identifier: it needs MD5, which
 some hosts do not allow.
@@ -9,12 +9,11 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pydyf
 
-from fimscan.evidence.assessment.document import HOW_TO_READ, Page, Part, Report
-from fimscan.evidence.assessment.observation import Observation
+from fimscan.evidence.assessment.html_reader import Heading, Item, Paragraph, ReportPage, Sheet, Table, read_report
 from fimscan.evidence.assessment.pdf_layout import (
     ALARM,
     BODY,
@@ -43,112 +42,91 @@ _HEADING = Style("Helvetica-Bold", 10.0, 14.0, SOFT)
 _NOTE = Style("Helvetica", 8.5, 12.0, SOFT)
 _FOOTER = Style("Helvetica", 8.0, 10.0, SOFT)
 _FONTS = ("Helvetica", "Helvetica-Bold", "Courier")
+_COLUMNS: Mapping[str, tuple[Column, ...]] = {
+    "facts": (Column(0.2, STRONG), Column(0.8)),
+    "summary": (Column(0.22), Column(0.48), Column(0.2)),
+    "exceptions": (Column(0.1, STRONG), Column(0.52), Column(0.38, NAME)),
+    "observed": (Column(0.22, STRONG), Column(0.5), Column(0.28, NAME)),
+}
+_PAGE = Column(0.1)  # one more where rows lead to a section: on paper, a link is the number of a page
 
 
-def pdf_report(report: Report) -> bytes:
-    """The report as a PDF file."""
-    _, places = _lay_out(report, {})
-    layout, places = _lay_out(report, places)  # now that the pages are known, for the list of requirements
-    _number_pages(report, layout)
-    return _file(report, layout, places)
+class _Place(NamedTuple):
+    """Where a section begins: its title, and its page (from 0)."""
+
+    title: str
+    page: int
+
+
+def pdf_report(html: str) -> bytes:
+    """The page ``01-report.html`` as a PDF file.
+
+    Raises:
+        ValueError: the page has something that would be missing on paper.
+    """
+    page = read_report(html)
+    _, places = _lay_out(page, {})
+    layout, places = _lay_out(page, places)  # now that the pages are known, for the list of requirements
+    _number_pages(page.title, layout)
+    return _file(page.title, layout, places)
 
 
 # --------------------------------------------------------------------------------------------------------------------
 # What is on the pages
 
 
-def _lay_out(report: Report, places: Mapping[str, int]) -> tuple[Layout, dict[str, int]]:
-    """The pages, and on which one (from 0) each part begins, by its anchor."""
-    layout, found = Layout(), dict[str, int]()
+def _lay_out(page: ReportPage, places: Mapping[str, _Place]) -> tuple[Layout, dict[str, _Place]]:
+    """The pages, and where each section begins, by its anchor. ``places`` are those of an earlier run, if any."""
+    layout, found, is_cover = Layout(), dict[str, _Place](), True
     layout.new_page()
-    _cover(report, layout, places)
-    for page in report.pages:
-        layout.new_page()
-        layout.text(page.framework if len(page.parts) == 1 else "Further requirements, same observations", _NOTE)
-        layout.heading(page.title, _SECTION, 0)
-        _parts(page, layout, found)
+    for block in page.blocks:
+        match block:
+            case Sheet():
+                layout.new_page()
+                is_cover = False
+            case Heading():
+                layout.heading(block.text, *_heading(block, is_cover=is_cover))
+                if block.anchor:
+                    found[block.anchor] = _Place(block.text, len(layout.pages) - 1)
+            case Paragraph():
+                layout.text(block.text, _NOTE if block.is_soft else BODY)
+            case Item():
+                style = BODY._replace(colour=ALARM) if block.is_alarm else BODY
+                layout.text(block.text, style, indent=12, bullet="-")
+            case Table():
+                _table(block, layout, places)
     return layout, found
 
 
-def _parts(page: Page, layout: Layout, found: dict[str, int]) -> None:
-    for part in page.parts:
-        if len(page.parts) > 1:
-            layout.heading(f"{part.requirement.id} {part.requirement.title}", _PART, 16)
-        found[part.anchor] = len(layout.pages) - 1
-        _part(part, layout)
+def _heading(block: Heading, *, is_cover: bool) -> tuple[Style, float]:
+    """How a heading looks, and the space above it."""
+    if block.level == 1:
+        return _TITLE, 0
+    if block.level == 2:
+        if not is_cover:
+            return _SECTION, 0
+        return _PART._replace(colour=ALARM) if block.is_alarm else _PART, 12
+    return (_PART, 16) if block.anchor else (_HEADING, 8)
 
 
-def _cover(report: Report, layout: Layout, places: Mapping[str, int]) -> None:
-    layout.text(report.title, _TITLE)
-    layout.text("Report for an assessor: observations, exceptions first", _NOTE)
-    if report.alarms:
-        layout.heading("These records do not verify as a whole", _PART._replace(colour=ALARM), 12)
-        for text in report.alarms:
-            layout.text(text, BODY._replace(colour=ALARM), indent=12, bullet="-")
-    layout.heading("Scope", _PART, 12)
-    layout.table((Column("", 0.2, STRONG), Column("", 0.8)), report.facts)
-    layout.heading("How to read it", _PART, 12)
-    for text in HOW_TO_READ:
-        layout.text(text, indent=12, bullet="-")
-    for title, parts in report.frameworks:
-        layout.heading(title, _PART, 12)
-        layout.table(
-            (Column("Requirement", 0.22), Column("About", 0.48), Column("Exceptions", 0.2), Column("Page", 0.1)),
-            [
-                (
-                    part.requirement.id,
-                    part.requirement.title,
-                    str(part.exceptions or "none observed"),
-                    str(places.get(part.anchor, 0) + 1),
-                )
-                for part in parts
-            ],
-            targets=[places.get(part.anchor) for part in parts],
-        )
-
-
-def _part(part: Part, layout: Layout) -> None:
-    layout.heading("Asked", _HEADING, 6)
-    layout.text(part.requirement.asked)
-    layout.heading(f"Exceptions: {part.exceptions or 'none observed'}", _HEADING, 8)
-    if not part.exceptions:
-        layout.text(
-            "None in the files of this bundle. That is no proof that there was nothing: see what was observed, and what"
-            " is not proved.",
-            _NOTE,
-        )
-    for item in part.shown:
-        if item.observation.count and item.listed_at:
-            layout.text(f"{item.observation.title}: {item.observation.count}, listed at {item.listed_at}")
-        elif item.observation.count:
-            _exceptions(item.observation, layout)
-    layout.heading("Observed", _HEADING, 8)
-    layout.table(
-        (Column("What", 0.22, STRONG), Column("Observation", 0.5), Column("Shown by", 0.28, NAME)),
-        [(item.observation.title, item.observation.text, item.observation.file) for item in part.shown],
-    )
-    if part.requirement.not_proved:
-        layout.heading("Not proved", _HEADING, 8)
-        for text in part.requirement.not_proved:
-            layout.text(text, indent=12, bullet="-")
-
-
-def _exceptions(item: Observation, layout: Layout) -> None:
-    plural = "" if item.count == 1 else "s"
-    title = f"{item.title}: {item.count} exception{plural} in {item.file}"
-    layout.heading(title, STRONG._replace(colour=ALARM), 6)
-    layout.table(
-        (Column("Row", 0.1, STRONG), Column("Exception", 0.52), Column("Concerns", 0.38, NAME)),
-        [(str(one.row) if one.row is not None else "-", one.text, one.subject) for one in item.deviations],
-    )
-    more = item.count - len(item.deviations)
-    listed = f"{more} more are not listed here. " if more else ""
+def _table(table: Table, layout: Layout, places: Mapping[str, _Place]) -> None:
+    columns, header = _COLUMNS[table.kind], table.header
+    if table.caption:
+        layout.heading(table.caption, STRONG._replace(colour=ALARM), 6)
+    for group in table.groups:
+        if group.title:
+            layout.heading(group.title, _HEADING, 8)
+        if any(row.target for row in group.rows):
+            pages = [places[row.target].page if places else 0 for row in group.rows]
+            rows = [(*row.cells, str(page + 1)) for row, page in zip(group.rows, pages, strict=True)]
+            layout.table((*columns, _PAGE), (*header, "Page"), rows, targets=pages)
+        else:
+            layout.table(columns, header, [row.cells for row in group.rows])
     layout.space(2)
-    layout.text(f"{listed}All of them in {item.file}: {item.where}.", _NOTE)
 
 
-def _number_pages(report: Report, layout: Layout) -> None:
-    title = wrapped(report.title, _FOOTER, CONTENT - 80)[0]
+def _number_pages(of: str, layout: Layout) -> None:
+    title = wrapped(of, _FOOTER, CONTENT - 80)[0]
     for number, page in enumerate(layout.pages, 1):
         page.append(Text(MARGIN, 32, title, _FOOTER))
         page.append(Text(WIDTH - MARGIN - 70, 32, f"page {number} of {len(layout.pages)}", _FOOTER))
@@ -158,7 +136,7 @@ def _number_pages(report: Report, layout: Layout) -> None:
 # The file
 
 
-def _file(report: Report, layout: Layout, places: Mapping[str, int]) -> bytes:
+def _file(title: str, layout: Layout, places: Mapping[str, _Place]) -> bytes:
     pdf = pydyf.PDF()
     fonts = pydyf.Dictionary()
     for name in _FONTS:
@@ -186,9 +164,8 @@ def _file(report: Report, layout: Layout, places: Mapping[str, int]) -> bytes:
         pages.append(page)
     for page, drawn in zip(pages, layout.pages, strict=True):
         _add_links(pdf, page, [item for item in drawn if isinstance(item, Link)], pages)
-    _add_outline(pdf, report, places, pages)
-    title = shown(report.title)
-    pdf.info.update({"Title": pydyf.String(title), "Producer": pydyf.String("fimscan")})
+    _add_outline(pdf, places, pages)
+    pdf.info.update({"Title": pydyf.String(shown(title)), "Producer": pydyf.String("fimscan")})
     pdf.catalog["Lang"] = pydyf.String("en")
     pdf.catalog["ViewerPreferences"] = pydyf.Dictionary({"DisplayDocTitle": "true"})
     out = io.BytesIO()
@@ -231,22 +208,21 @@ def _add_links(pdf: Any, page: Any, links: list[Link], pages: list[Any]) -> None
         page["Annots"] = pydyf.Array(found)
 
 
-def _add_outline(pdf: Any, report: Report, places: Mapping[str, int], pages: list[Any]) -> None:
-    """Bookmarks: one for each requirement."""
+def _add_outline(pdf: Any, places: Mapping[str, _Place], pages: list[Any]) -> None:
+    """Bookmarks: one for each section that has an anchor."""
     root = pydyf.Dictionary({"Type": "/Outlines"})
     pdf.add_object(root)
     items = []
-    for _, parts in report.frameworks:
-        for part in parts:
-            item = pydyf.Dictionary(
-                {
-                    "Title": pydyf.String(f"{part.requirement.id} {part.requirement.title}"),
-                    "Parent": root.reference,
-                    "Dest": pydyf.Array([pages[places[part.anchor]].reference, "/Fit"]),
-                }
-            )
-            pdf.add_object(item)
-            items.append(item)
+    for place in places.values():
+        item = pydyf.Dictionary(
+            {
+                "Title": pydyf.String(shown(place.title)),
+                "Parent": root.reference,
+                "Dest": pydyf.Array([pages[place.page].reference, "/Fit"]),
+            }
+        )
+        pdf.add_object(item)
+        items.append(item)
     for before, after in itertools.pairwise(items):
         before["Next"], after["Prev"] = after.reference, before.reference
     root.update({"First": items[0].reference, "Last": items[-1].reference, "Count": len(items)})

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from fimscan.evidence.assessment.font_widths import WIDTHS
 
@@ -128,15 +129,13 @@ def _pieces(word: str, style: Style, width: float) -> Iterator[str]:
 
 
 class Column(NamedTuple):
-    """A column of a table: its header, its part of the width, and how its cells look."""
+    """A column of a table: its part of the width, and how its cells look."""
 
-    header: str
     part: float
     style: Style = BODY
 
 
-@dataclass(slots=True)
-class Layout:
+class Layout(Struct):
     """Pages that are filled from top to bottom."""
 
     pages: list[list[Drawn]] = field(default_factory=list)
@@ -176,12 +175,13 @@ class Layout:
     def table(
         self,
         columns: Sequence[Column],
+        header: Sequence[str],
         rows: Sequence[Sequence[str]],
         *,
-        targets: Sequence[int | None] = (),
+        targets: Sequence[int] = (),
     ) -> None:
         """A table; its header is repeated on each page. ``targets`` are pages that the rows lead to."""
-        self._header(columns)
+        self._header(columns, header)
         for number, row in enumerate(rows):
             cells = [
                 wrapped(cell, column.style, column.part * CONTENT - 8)
@@ -191,17 +191,17 @@ class Layout:
             # A row that fits a page is not divided.
             if self.y - height < BOTTOM and height < HEIGHT - MARGIN - BOTTOM - 3 * BODY.leading:
                 self.new_page()
-                self._header(columns)
-            if number < len(targets) and (target := targets[number]) is not None:
-                self._draw(Link(MARGIN, self.y - height, CONTENT, height, target))
+                self._header(columns, header)
+            if targets:
+                self._draw(Link(MARGIN, self.y - height, CONTENT, height, targets[number]))
             self._row(columns, cells)
 
-    def _header(self, columns: Sequence[Column]) -> None:
-        if not any(column.header for column in columns):
+    def _header(self, columns: Sequence[Column], header: Sequence[str]) -> None:
+        if not header:
             return
         self.keep(3 * BODY.leading)
         style = STRONG._replace(colour=SOFT)
-        self._row([column._replace(style=style) for column in columns], [[column.header] for column in columns])
+        self._row([column._replace(style=style) for column in columns], [[title] for title in header])
 
     def _row(self, columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
         for number in range(max(map(len, cells))):

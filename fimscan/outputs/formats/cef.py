@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from fimscan import __version__
-from fimscan.outputs.rows import Document, directory_and_name, epoch_ms, lead_of, left_out, named_actor, path_text
+from fimscan.outputs.rows import (
+    Document,
+    directory_and_name,
+    epoch_ms,
+    lead_of,
+    left_out,
+    named_actor,
+    path_text,
+    signing_key,
+)
 from fimscan.report.display import show
 
 _SEVERITIES = {None: 1, "low": 3, "medium": 5, "high": 8, "critical": 10}
@@ -31,6 +40,7 @@ def _fields(message: Document) -> list[tuple[str, str | None]]:
         *_labelled("cn2", "toLookAt", message["summary"]["look"]),
         *_labelled("cn3", "notListed", left_out(message)),
         *_labelled("cs6", "ledgerHead", message["head"]["entry"] if message["head"] is not None else None),
+        *_labelled("flexString1", "signingKey", signing_key(message)),
     ]
     return fields + (_of_change(lead) if lead is not None else [])
 

@@ -17,6 +17,7 @@ from fimscan.outputs.rows import (
     named_actor,
     path_text,
     rows_of,
+    signing_key,
     state_of,
     without_nulls,
 )
@@ -63,6 +64,7 @@ def ecs(message: Document) -> dict[str, Any]:
             "severity": message["severity"],
             "scan": message["to_scan"],
             "head": message["head"],
+            "signing_key": signing_key(message),
             "summary": message["summary"],
             "sets": [item["title"] for item in message["sets"]],
             "changes": [_change(row) for row in rows_of(message)],

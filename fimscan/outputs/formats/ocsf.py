@@ -18,6 +18,7 @@ from fimscan.outputs.rows import (
     named_actor,
     path_text,
     rows_of,
+    signing_key,
     state_of,
     without_nulls,
 )
@@ -36,7 +37,7 @@ def ocsf(message: Document) -> dict[str, Any]:
     rows = list(rows_of(message))
     lead = lead_of(message)
     is_single = len(rows) == 1 and not left_out(message) and lead is not None
-    event = {**_base(message), **(_activity(rows[0]) if is_single else _finding(message, rows))}
+    event = {**_base(message), **(_activity(message, rows[0]) if is_single else _finding(message, rows))}
     return without_nulls(event)  # type: ignore[no-any-return]  # a dictionary stays one
 
 
@@ -57,6 +58,7 @@ def _base(message: Document) -> dict[str, Any]:
         "unmapped": {
             "scan": message["to_scan"],
             "head": message["head"],
+            "signing_key": signing_key(message),
             "summary": message["summary"],
             "sets": [item["title"] for item in message["sets"]],
             "more": left_out(message),
@@ -67,7 +69,7 @@ def _base(message: Document) -> dict[str, Any]:
     }
 
 
-def _activity(row: Document) -> dict[str, Any]:
+def _activity(message: Document, row: Document) -> dict[str, Any]:
     activity = _ACTIVITIES[row["kind"]]
     if row["kind"] == "attributes" and _SECURITY & set(row["changed"]):
         activity = _SET_SECURITY
@@ -80,7 +82,7 @@ def _activity(row: Document) -> dict[str, Any]:
         "type_uid": 100100 + activity,
         "actor": _actor(named_actor(row)),
         "file": file,
-        "unmapped": {"change": _unmapped(row)},
+        "unmapped": {"change": _unmapped(row), "head": message["head"], "signing_key": signing_key(message)},
     }
     if moved is not None:
         event |= {"file": {**file, "path": moved, "name": directory_and_name(moved)[1]}, "file_result": file}

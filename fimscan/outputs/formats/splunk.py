@@ -13,6 +13,7 @@ from fimscan.outputs.rows import (
     named_actor,
     path_text,
     rows_of,
+    signing_key,
     state_of,
     without_nulls,
 )
@@ -37,6 +38,7 @@ def splunk(message: Document) -> dict[str, Any]:
         "kind": message["kind"],
         "scan": message["to_scan"],
         "ledger_head": message["head"]["entry"] if message["head"] is not None else None,
+        "signing_key": signing_key(message),
         "summary": message["summary"],
         "sets": [item["title"] for item in message["sets"]],
         "changes": [_change(row) for row in rows_of(message)],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from fimscan.outputs.rows import Document, epoch_ms, left_out, path_text, rows_of, state_of
+from fimscan.outputs.rows import Document, epoch_ms, left_out, path_text, rows_of, signing_key, state_of
 from fimscan.report.display import show
 from fimscan.report.words import plural
 
@@ -72,6 +72,8 @@ def _lines(message: Document) -> Iterator[str]:
     if message["head"] is not None:
         yield f"Head of the ledger, scan {message['head']['scan']}: {message['head']['entry']}"
         yield "Keep this message: 'fimscan verify --db --head' with it shows whether the record was rewritten."
+    if (key := signing_key(message)) is not None:
+        yield f"Evidence of this host is signed by {key}"
     yield f"Message {message['id']}"
 
 

@@ -11,6 +11,7 @@ from fimscan.outputs.rows import (
     named_actor,
     path_text,
     rows_of,
+    signing_key,
     without_nulls,
 )
 
@@ -43,6 +44,7 @@ def wazuh(message: Document) -> dict[str, Any]:
                 "kind": message["kind"],
                 "scan": message["to_scan"],
                 "head": message["head"],
+                "signing_key": signing_key(message),
                 "summary": message["summary"],
                 "sets": [item["title"] for item in message["sets"]],
                 "changes": [_syscheck(row) for row in rows_of(message)],

@@ -46,6 +46,7 @@ from fimscan.store.session import Session
 
 # Audit timestamps and read times come from coarse clocks; they may differ by this much.
 _SLACK_NS = 2 * attribution.SLACK_NS
+_FEW = 100_000  # accesses that stay in memory, some 100 MB. With more, which are on disk, the join takes twice as long
 _TOGETHER = 4  # accesses: files are seldom answered in the order in which they were accessed
 _NO_DIRECTORIES = attribution.KnownDirectories.of(())
 Identity: TypeAlias = tuple[int, int]
@@ -144,7 +145,7 @@ class Attributor:
         links = self._other_links(changes)
         relevant = self._relevant(attribution.Relevance(changes, known, self._numbering.audited, links))
         found = access_store.load(session, relevant, user_name=user_name)
-        loaded = Spool(found, session.directory, together=_TOGETHER)
+        loaded = Spool(found, session.directory, together=_TOGETHER, few=_FEW)
         lives = self._processes.distinguish_lives(loaded, seen.held, self._span)
         # They were loaded backwards in time.
         accesses: Sequence[FileAccess] = Mapped(lambda one: access_of_life(one, lives), loaded, backwards=True)

@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from msgspec import Struct
 
@@ -56,8 +55,7 @@ def _opened(path: bytes, *, recursive: bool) -> Iterator[int]:
         os.close(fd)
 
 
-@dataclass(slots=True)
-class Marked:
+class Marked(Struct):
     """One marked file system.
 
     Attributes:

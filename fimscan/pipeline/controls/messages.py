@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from fimscan.config import Output
+from fimscan.config import Config
 from fimscan.model import ControlKind, ControlReport, MessageKind, NewMessage
 from fimscan.outputs.documents import add_problem_lines, packed, plain_document
+from fimscan.pipeline.signer import signing_key
 from fimscan.report.controls import control_lines, host_lines
 from fimscan.report.words import plural
 from fimscan.store import outbox
@@ -15,22 +16,27 @@ from fimscan.store import scans as scan_store
 from fimscan.store.session import Session
 
 
-def add_control_messages(session: Session, host: str, outputs: Iterable[Output], report: ControlReport) -> None:
+def add_control_messages(session: Session, host: str, config: Config, report: ControlReport) -> None:
     """Add one message to each output that gets problems; nothing if there is nothing to say.
 
     It is for the transaction that marks the report as told: so it is told once, and never only half.
     """
     lines = [*host_lines(report.host_events), *control_lines(report)]
-    for output in outputs if lines else ():
-        if output.problems:
-            outbox.add(session, output.name, [_message(session, host, output.name, report, lines)], time.time_ns())
+    told = [output.name for output in config.output if output.problems and lines]
+    key = signing_key(config) if told else None
+    for name in told:
+        outbox.add(session, name, [_message(session, (host, key), name, report, lines)], time.time_ns())
 
 
-def _message(session: Session, host: str, output: str, report: ControlReport, lines: list[str]) -> NewMessage:
+def _message(
+    session: Session, by: tuple[str, str | None], output: str, report: ControlReport, lines: list[str]
+) -> NewMessage:
+    """The message to an output; ``by`` is the host with the fingerprint of its key."""
+    host, key = by
     last = scan_store.last_finished(session)
     facts = [(item.id, item.kind.value, item.start_ns, item.end_ns) for item in (*report.began, *report.mended)]
     events = [(item.time_ns, item.kind.value) for item in report.host_events]
-    document = plain_document(MessageKind.PROBLEMS, host, ", ".join(_words(report)), time.time_ns(), last)
+    document = plain_document(MessageKind.PROBLEMS, host, ", ".join(_words(report)), time.time_ns(), last, key)
     document["id"] = outbox.stable_id(output, "controls", facts, events)
     document["severity"] = "high" if report.began or report.host_events else "low"
     add_problem_lines(document, lines)

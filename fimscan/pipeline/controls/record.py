@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from msgspec.structs import replace
 
-from fimscan.config import Config, Output
+from fimscan.config import Config
 from fimscan.errors import FimscanError, InterruptedScanError, LockedError, StoreError, UnavailableError
 from fimscan.linux.host import this_boot
 from fimscan.model import ControlFailure, ControlKind, ControlReport, IdSource, Selftest, Symptom
@@ -147,8 +147,8 @@ def after_delivery(database: Database, config: Config) -> None:
 
 
 @contextmanager
-def noting_failure(database: Database, outputs: Sequence[Output] = ()) -> Iterator[None]:
-    """Store that a scan failed, if the block raises an error, with messages to ``outputs``.
+def noting_failure(database: Database, config: Config | None = None) -> Iterator[None]:
+    """Store that a scan failed, if the block raises an error, with messages to the outputs of ``config``.
 
     It failed from its begin on: an error may come late, such as that of a database that stays locked. On this host the
     error itself is the report. What cannot be stored, because the disk is full, is noted for the scan that can.
@@ -159,7 +159,7 @@ def noting_failure(database: Database, outputs: Sequence[Output] = ()) -> Iterat
     except FimscanError as error:
         if not _is_stopped(error):
             try:
-                _store(database, [evaluate.failed_scan(str(error), begun_ns)], (), told=True, outputs=outputs)
+                _store(database, [evaluate.failed_scan(str(error), begun_ns)], (), told=True, config=config)
             except FimscanError:
                 _note_failed(database.failed_scan_file, begun_ns, error)
         raise
@@ -222,10 +222,10 @@ def _is_stopped(error: FimscanError) -> bool:
 
 
 @contextmanager
-def report_once(database: Database, outputs: Sequence[Output] = ()) -> Iterator[ControlReport]:
+def report_once(database: Database, config: Config | None = None) -> Iterator[ControlReport]:
     """Yield the transitions that were not reported, then mark them as reported, unless the block raises.
 
-    With the mark, and in its transaction, messages about them are added to ``outputs``.
+    With the mark, and in its transaction, messages about them are added to the outputs of ``config``.
     """
     with database.read() as session:
         events, numbers = host_store.untold(session)
@@ -233,7 +233,7 @@ def report_once(database: Database, outputs: Sequence[Output] = ()) -> Iterator[
     yield report
     if report.began or report.mended or numbers:
         with database.begin() as session:
-            _add_messages(session, database, outputs, report)
+            _add_messages(session, database, config, report)
             control_store.mark_reported(session, report)
             host_store.mark_told(session, numbers)
 
@@ -279,7 +279,7 @@ def _store(
     checked: Collection[ControlKind],
     *,
     told: bool = False,
-    outputs: Sequence[Output] = (),
+    config: Config | None = None,
 ) -> None:
     """Store the transitions that follow from symptoms; nothing is written if there are none."""
     found = evaluate.symptoms_of(symptoms)
@@ -292,14 +292,14 @@ def _store(
         changed = evaluate.transitions(_known(session, found, now_ns), found, checked, now_ns)
         control_store.add(session, changed.began, told=told)
         control_store.end(session, changed.ended)
-        _add_messages(session, database, outputs, ControlReport(began=tuple(changed.began)))
+        _add_messages(session, database, config, ControlReport(began=tuple(changed.began)))
 
 
-def _add_messages(session: Session, database: Database, outputs: Sequence[Output], report: ControlReport) -> None:
-    if outputs:
+def _add_messages(session: Session, database: Database, config: Config | None, report: ControlReport) -> None:
+    if config is not None and config.output:
         from fimscan.pipeline.controls.messages import add_control_messages
 
-        add_control_messages(session, database.host, outputs, report)
+        add_control_messages(session, database.host, config, report)
 
 
 def _known(session: Session, found: list[Symptom], now_ns: int) -> list[ControlFailure]:

@@ -9,9 +9,8 @@ from operator import attrgetter
 from msgspec.structs import replace
 
 from fimscan import attribution
-from fimscan.by_pattern import ByPattern
 from fimscan.gc_pause import gc_paused
-from fimscan.grouping import Facts, Grouping, group, process_key
+from fimscan.grouping import Facts, Grouping, earliest_calls, group, process_key
 from fimscan.model import Actor, Attribution, Diff, Finding, Lineage
 from fimscan.pipeline.audit.processes import Processes
 from fimscan.pipeline.history.newcomers import newcomers
@@ -50,13 +49,7 @@ def _lineages(session: Session, answers: Iterable[Attribution]) -> Mapping[objec
 
     Of very many processes, only the earliest are looked up. The others are grouped by their parent's number.
     """
-    first: dict[object, Actor] = {}
-    keys_of = ByPattern(lambda answer: tuple(map(process_key, answer.actors)))
-    for answer in answers:
-        for key, actor in zip(keys_of(answer), answer.actors, strict=True):
-            known = first.get(key)
-            if known is None or actor.moment < known.moment:
-                first[key] = actor
+    first = earliest_calls(answers, process_key)
     wanted = sorted(first.items(), key=lambda item: (item[1].moment, item[1].pid))[:_MOST_PROCESSES]
     records = _Records(session)
     records.load(actor for _, actor in wanted)

@@ -49,25 +49,6 @@ class Decisions:
             self._about.setdefault(record.path, []).append((place, record))
         self._scans = finding_store.scans_of(session, paths) if self._about else {}
 
-    def last_about(self, finding: Finding) -> Disposition | None:
-        """The last decision about a change that is in effect: of :meth:`about`, without looking at each of them."""
-        path = finding.change.path
-        scans: Sequence[int] = self._scans.get(path, [])
-        place = bisect_left(scans, finding.scan)
-        if place == len(scans) or scans[place] != finding.scan:
-            return None
-        until = scans[bisect_left(scans, finding.scan + 1)] if scans[-1] > finding.scan else None
-        found: tuple[int, AcceptanceRecord] | None = None
-        for records in (self._about.get(path, ()), self._about.get(None, ())):
-            for item in reversed(records):
-                if found is not None and item[0] < found[0]:
-                    break
-                record = item[1]
-                if finding.scan <= record.scan and (until is None or record.scan < until) and not record.is_undone:
-                    found = item
-                    break
-        return None if found is None else Disposition(record=found[1], is_current=finding.scan == scans[-1])
-
     def about(self, finding: Finding, path: bytes | None = None) -> tuple[Disposition, ...]:
         """The decisions about one change, oldest first; ``path`` is that of the change, or the one it moved from.
 
@@ -81,3 +62,26 @@ class Decisions:
             for _, record in records
             if (place := bisect_left(scans, record.scan + 1)) and scans[place - 1] == finding.scan
         )
+
+
+class LastDecisions:
+    """The last decision about each of many changes that is in effect, without looking at all decisions about it."""
+
+    def __init__(self, records: Iterable[AcceptanceRecord]) -> None:
+        """Take all decisions about the changes' paths and about everything, oldest first."""
+        self._about: dict[bytes | None, list[tuple[int, AcceptanceRecord]]] = {}
+        for place, record in enumerate(records):
+            if not record.is_undone:
+                self._about.setdefault(record.path, []).append((place, record))
+
+    def about(self, finding: Finding, later: int | None) -> Disposition | None:
+        """The decision about a change; ``later`` is the next scan that found a change of its path, if any did."""
+        found: tuple[int, AcceptanceRecord] | None = None
+        for records in (self._about.get(finding.change.path, ()), self._about.get(None, ())):
+            for item in reversed(records):
+                if found is not None and item[0] < found[0]:
+                    break
+                if finding.scan <= item[1].scan and (later is None or item[1].scan < later):
+                    found = item
+                    break
+        return None if found is None else Disposition(record=found[1], is_current=later is None)

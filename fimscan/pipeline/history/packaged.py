@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from fimscan.by_pattern import ByPattern
 from fimscan.compact import CompactMap
-from fimscan.fast_values import maker, replacer
 from fimscan.gc_pause import gc_paused
 from fimscan.grouping import Facts, Nature, Provenances, nature_of, process_key, programs
 from fimscan.model import (
@@ -42,7 +41,6 @@ _AT_ONCE = 8000  # changes: in smaller parts, the databases of packages would be
 _DATABASES = (b"/var/lib/dpkg/", b"/var/lib/rpm/", b"/usr/lib/sysimage/rpm/")
 _WRITING = frozenset({Role.WRITER, Role.PLACER})
 _NAMED = frozenset({Verdict.CONFIRMED, Verdict.LIKELY})
-_with_package, _of_call, _make_question = replacer(Finding), replacer(Lineage), maker(PackageQuestion)
 
 
 class Packaged(NamedTuple):
@@ -145,7 +143,7 @@ def _answered(
     if not report.databases:
         return tuple(findings), report
     answers = {id(row): answer for row, answer in zip(asked, report.answers, strict=True)}
-    return tuple([_with_package(row, package=answers.get(id(row))) for row in findings]), report
+    return tuple([replace(row, package=answers.get(id(row))) for row in findings]), report
 
 
 def _is_ordinary(answer: Attribution) -> bool:
@@ -167,7 +165,7 @@ def _question(finding: Finding, written: Callable[[Attribution], _Written], root
         writers, positions = written(last.attribution)
         actors = last.attribution.actors
         times = tuple([actors[position].time_ns for position in positions])
-    return _make_question(
+    return PackageQuestion(
         path=change.path.removeprefix(root),
         state=change.after,
         writers=writers,
@@ -201,7 +199,7 @@ def _is_written(change: Change) -> bool:
 
 def _lineage(actor: Actor, lineages: Mapping[object, Lineage]) -> Lineage:
     found = lineages.get(process_key(actor))
-    return Lineage(actor=actor, unknown=actor.ppid) if found is None else _of_call(found, actor=actor)
+    return Lineage(actor=actor, unknown=actor.ppid) if found is None else replace(found, actor=actor)
 
 
 def _provenance(findings: Sequence[Finding]) -> Provenances:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from fimscan import compare
-from fimscan.fast_values import maker
 from fimscan.model import Change, FileKind, Window
 from fimscan.store.files import Version
 
@@ -39,7 +38,7 @@ class PathHistory(Struct, frozen=True, kw_only=True):
             before = later.pop(0)
         ended = [v for v in versions if v.end_scan is not None and v.end_scan <= scan_id]
         retired = after is None and bool(ended) and ended[-1].retired
-        return _make_history(accepted=accepted, before=before, later=tuple(later), after=after, is_retired=retired)
+        return PathHistory(accepted=accepted, before=before, later=tuple(later), after=after, is_retired=retired)
 
     @property
     def is_followed(self) -> bool:
@@ -70,9 +69,6 @@ class PathHistory(Struct, frozen=True, kw_only=True):
         if before is None or after is None:
             return None
         return compare.change_of(before, after, window, expected=compare.ROTATION)
-
-
-_make_history = maker(PathHistory)
 
 
 def is_certainly_new(accepted: Version, version: Version) -> bool:

@@ -9,7 +9,6 @@ import os
 import stat
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
 from functools import partial
 
 from msgspec import Struct, field
@@ -163,8 +162,7 @@ def decision_without_reading(
     return None
 
 
-@dataclass(slots=True)
-class _Batch:
+class _Batch(Struct):
     """What a look has found so far. ``covered`` are prefixes of directories that were read with all that is below."""
 
     seen: dict[bytes, CheckedPath] = field(default_factory=dict)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 from msgspec import Struct, field
@@ -45,8 +44,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     below: bool = False
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(Struct):
     first: float
     last: float
     below: bool
@@ -54,8 +52,7 @@ class _Entry:
     not_before: float = 0.0
 
 
-@dataclass(slots=True)
-class _Look:
+class _Look(Struct):
     """When a path was last looked at, and the least time to wait until the next look."""
 
     at: float

@@ -19,6 +19,7 @@ from fimscan.errors import FimscanError
 from fimscan.model import OutboxMessage
 from fimscan.outputs.formats import content_type, render
 from fimscan.outputs.receivers.base import DeliveryError, Envelope, Receiver, RefusedError
+from fimscan.outputs.rows import signing_key
 from fimscan.pipeline.controls.record import after_delivery
 from fimscan.pipeline.outputs.messages import make_messages
 from fimscan.pipeline.outputs.settings import format_of, receiver_of
@@ -279,6 +280,7 @@ def prepared(output: Output, receiver: Receiver, message: OutboxMessage) -> tupl
         "changes": str(document["summary"]["changes"]),
         "look": str(document["summary"]["look"]),
         "head": "" if head is None else str(head["entry"]),
+        "signing-key": signing_key(document) or "",
     }
     envelope = Envelope(
         id=message.id,

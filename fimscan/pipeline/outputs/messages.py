@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from fimscan.config import Config, Output
+from fimscan.config import Config
 from fimscan.grouping import Facts
 from fimscan.model import (
     Diff,
@@ -27,6 +27,7 @@ from fimscan.pipeline.history.explain_change import suspects
 from fimscan.pipeline.history.packaged import default_sources, with_packages
 from fimscan.pipeline.importance import Importance
 from fimscan.pipeline.outputs.settings import Limits, wanted_of
+from fimscan.pipeline.signer import signing_key
 from fimscan.report.pruning import pruned_lines, removed_text
 from fimscan.report.words import plural
 from fimscan.store import controls as control_store
@@ -59,7 +60,7 @@ def make_messages(
     is_settled = settled_before_ns is None or _is_settled([row.made_ns for row in waiting], settled_before_ns)
     for rows in _by_scans(waiting) if is_settled else ():
         _make(database, config, rows, selftest)
-    return [text for output in config.output if (text := _enforce(database, Limits.of(config), output.name))]
+    return [text for output in config.output if (text := _enforce(database, config, output.name))]
 
 
 def _is_settled(made: Sequence[int], before_ns: int) -> bool:
@@ -119,6 +120,7 @@ def found_by(database: Database, config: Config, scans: Sequence[int], *, standi
             findings=findings,
             suspect_programs=suspects(session, [a for row in findings for a in row.attribution.actors], end.id),
             reconfigurations=reconfigurations(session, before.id, end.id) if before is not None else (),
+            signing_key=signing_key(config),
         )
         full = scan_store.last_full(session, until=end.id)
         is_of_full = full is not None and full.id in scans
@@ -179,12 +181,13 @@ def _is_failure(item: Unreadable) -> bool:
 # Limits
 
 
-def _enforce(database: Database, limits: Limits, output: str) -> str | None:
+def _enforce(database: Database, config: Config, output: str) -> str | None:
     """Give up what is beyond the limits, and say so: to the caller, and to the receiver."""
-    now_ns = time.time_ns()
+    limits, now_ns = Limits.of(config), time.time_ns()
     with database.read() as session:
         if not limits.are_exceeded(outbox.usage(session, output), now_ns):
             return None
+    key = signing_key(config)
     with database.begin() as session:
         numbers = beyond(outbox.waiting_sizes(session, output), limits, now_ns)
         outbox.give_up(session, numbers, now_ns, "the limits of [outbox] are reached")
@@ -193,27 +196,30 @@ def _enforce(database: Database, limits: Limits, output: str) -> str | None:
         last = scan_store.last_finished(session)
         subject = f"{words}; the changes are in the database"
         notice_id = outbox.stable_id(output, *numbers)
-        notice = notice_of(MessageKind.NOT_DELIVERED, database.host, subject, last, notice_id)
+        notice = notice_of(MessageKind.NOT_DELIVERED, database.host, subject, last, notice_id, key)
         outbox.replace_notices(session, output, notice, now_ns)
     return f"output {output}: {words}; see 'fimscan notify --list' for why nothing is delivered, or raise the limits"
 
 
-def notice_of(kind: MessageKind, host: str, subject: str, scan: Scan | None, message_id: str) -> NewMessage:
-    """A message that is not about changes."""
-    document = plain_document(kind, host, subject, time.time_ns(), scan)
+def notice_of(
+    kind: MessageKind, host: str, subject: str, scan: Scan | None, message_id: str, key: str | None
+) -> NewMessage:
+    """A message that is not about changes; ``key`` is the fingerprint of the key that signs evidence."""
+    document = plain_document(kind, host, subject, time.time_ns(), scan, key)
     document |= {"id": message_id, "severity": None if kind is MessageKind.TEST else "high"}
     number = None if scan is None else scan.id
     return NewMessage(id=message_id, kind=kind, scan=number, urgent=True, body=packed(document))
 
 
-def add_pruned_messages(session: Session, host: str, outputs: Iterable[Output], scan: Scan) -> None:
+def add_pruned_messages(session: Session, host: str, config: Config, scan: Scan) -> None:
     """Tell each output that gets problems of a pruning, in its transaction; ``scan`` has the checkpoint."""
     assert scan.checkpoint is not None, "a pruning has one"
     words = f"pruned: {removed_text(scan.checkpoint.removed)}"
-    for output in outputs:
+    key = signing_key(config) if config.output else None
+    for output in config.output:
         if output.problems:
             message_id = outbox.stable_id(output.name, scan.entry)
-            document = plain_document(MessageKind.PRUNED, host, words, scan.started_ns, scan)
+            document = plain_document(MessageKind.PRUNED, host, words, scan.started_ns, scan, key)
             document |= {"id": message_id, "severity": "low"}
             add_problem_lines(document, list(pruned_lines([scan])))
             message = NewMessage(

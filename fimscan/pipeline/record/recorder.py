@@ -13,7 +13,7 @@ from fimscan.pipeline.record.devices import Survey
 from fimscan.pipeline.record.last_read import Readings
 from fimscan.scan.block import Block
 from fimscan.scan.scope import Scope
-from fimscan.spool import Spool
+from fimscan.spool import MANY, Spool
 from fimscan.state_row import Packed, unpack
 from fimscan.store import files
 from fimscan.store.ledger import StateDigest
@@ -50,7 +50,7 @@ class Recorder:
         directory: str | None = None,
     ) -> None:
         self.scan_id = scan_id
-        self.changes = Spool[Change](directory=directory)
+        self.changes = Spool[Change](directory=directory, few=MANY)
         self.unreadable: list[Unreadable] = []
         self.disruptions: list[compare.Disruption] = []
         self.counts = {"files": 0, "bytes": 0}
@@ -202,7 +202,7 @@ class Recorder:
             self.counts["logs_rotated"] = len({*followed, *retired})
         if judged := [judgement.change for judgement in judgements if judgement.change is not None]:
             judged.sort(key=_PATH)
-            self.changes = Spool(heapq.merge(self.changes, judged, key=_PATH), self._directory)
+            self.changes = Spool(heapq.merge(self.changes, judged, key=_PATH), self._directory, few=MANY)
         self.disruptions.clear()
 
     def forget_changes(self) -> None:

@@ -14,6 +14,7 @@ from fimscan.config import Config
 from fimscan.model import MessageKind, MessageState, OutboxMessage, SelftestStep, StepResult, StepState
 from fimscan.pipeline.outputs.delivery import Deliverer
 from fimscan.pipeline.outputs.messages import make_messages, notice_of
+from fimscan.pipeline.signer import signing_key
 from fimscan.report.display import show
 from fimscan.report.documents.parts import text_fields
 from fimscan.store import outbox
@@ -53,7 +54,7 @@ def alerted(database: Database, config: Config, found: Found) -> tuple[list[Step
         detail = "a message is in the outbox"
         if not mine:
             detail = "it is not to be told of this change; a test message is in the outbox instead"
-            mine = _add_test(database, output.name)
+            mine = _add_test(database, output.name, signing_key(config))
         numbers[output.name] = [message.number for message in mine]
         state = StepState.PASSED if mine else StepState.FAILED
         results.append(
@@ -87,10 +88,10 @@ def _is_about(message: OutboxMessage, found: Found) -> bool:
     return is_of_scans and bool(document["more_sets"] or any(item["more"] for item in document["sets"]))
 
 
-def _add_test(database: Database, output: str) -> list[OutboxMessage]:
+def _add_test(database: Database, output: str, key: str | None) -> list[OutboxMessage]:
     with database.begin() as session:
         last = scan_store.last_finished(session)
-        made = notice_of(MessageKind.TEST, database.host, "a selftest", last, str(uuid.uuid4()))
+        made = notice_of(MessageKind.TEST, database.host, "a selftest", last, str(uuid.uuid4()), key)
         outbox.add(session, output, [made], time.time_ns())
     with database.read() as session:
         return [message for message in outbox.since_scan(session, output, 0) if message.id == made.id]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from fimscan.config import Config
 from fimscan.errors import InputError
@@ -70,8 +71,7 @@ def run_selftest(
     return done
 
 
-@dataclass
-class _Run:
+class _Run(Struct):
     """One selftest while it runs."""
 
     database: Database

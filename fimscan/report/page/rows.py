@@ -6,7 +6,6 @@ display (:func:`fimscan.report.display.show`), so the script shows them as they 
 
 from __future__ import annotations
 
-from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
@@ -49,7 +48,7 @@ from fimscan.report.words import (
 _MILLISECOND = 10**6
 _NOT_DECIDED = ((), "", False)
 _ROOTS_SHOWN = 3
-_WITHOUT_PATH = attrgetter(*(field.name for field in fields(PackageAnswer) if field.name != "path"))
+_WITHOUT_PATH = attrgetter(*(name for name in PackageAnswer.__struct_fields__ if name != "path"))
 _SEVERITIES = ("critical", "high", "medium", "low", "")
 
 

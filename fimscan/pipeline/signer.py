@@ -15,7 +15,7 @@ def signing_key(config: Config | None) -> str | None:
     """
     if config is None or not os.access(config.evidence.key, os.R_OK, effective_ids=True):
         return None
-    from fimscan.evidence.signing import load_key  # here: the library behind it takes a while to load
+    from fimscan.signing import load_key  # here: the library behind it takes a while to load
 
     try:
         found = load_key(config.evidence.key)
