@@ -395,6 +395,8 @@ class AttributionReader:
             shape = _shape(found)
             fits = shape is not None and len(shape.calls) == len(moments) // 4
             self._shapes[key] = shape if fits else None
+            if shape is not None and fits:
+                return _of_pattern(found, shape.answer)
         return found
 
     def _gaps_of(self, text: str) -> tuple[Gap, ...]:
@@ -440,6 +442,12 @@ def _shape(answer: Attribution) -> _Shape | None:
     return _Shape(pattern, tuple(calls), len(answer.actors), tuple(rulings), reasoning.omitted)
 
 
+def _of_pattern(values: tuple[Any, ...], pattern: AnswerPattern) -> Attribution:
+    found: _OfPattern = _new(_OfPattern, values)
+    found.pattern = pattern
+    return found
+
+
 def _filled(shape: _Shape, coverage: Coverage, moments: Sequence[str], last_change_ns: int | None) -> Attribution:
     # The classes' own constructors take three times as long.
     calls: list[Actor] = [
@@ -460,9 +468,8 @@ def _filled(shape: _Shape, coverage: Coverage, moments: Sequence[str], last_chan
             for actor in (calls[place],)
         ]
         reasoning = Reasoning(tuple(rulings), shape.omitted, last_change_ns)
-    found: _OfPattern = _new(_OfPattern, (verdict, reason, tuple(calls[: shape.named]), coverage, notes, reasoning))
-    found.pattern = shape.answer
-    return found
+    named = tuple(calls[: shape.named])
+    return _of_pattern((verdict, reason, named, coverage, notes, reasoning), shape.answer)
 
 
 def dump_holders(holders: Holders | None) -> str | None:

@@ -321,14 +321,14 @@ def test_a_full_disk_leaves_the_last_scan_intact(cli: Cli, tmp_path: Path) -> No
         pytest.skip("needs root, to mount a small file system")
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "none", disk], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=0700", "none", disk], check=False)
     if mounted.returncode:
         pytest.skip("file systems cannot be mounted here")
     try:
         config = cli.config.read_text().replace(str(cli.database), str(disk / "fim.db"))
         cli.config.write_text(config)
         cli.scan()
-        for number in range(4000):
+        for number in range(6000):
             (cli.watched / f"{number}-{'x' * 150}").write_text("")
         done = cli("scan", "--no-audit", code=24)
         assert "no space left" in only_line(done.stderr)
