@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ FILE_SYSTEMS = ("ext4", "xfs", "btrfs", "overlay", "tmpfs")
 #: Variants of these that differ in something on which attribution depends.
 VARIANTS = ("ext4-128", "btrfs-subvolume", "bind", "overlay-noindex", "overlay-metacopy")
 
+_BUSY_SECONDS = 20
 # Sparse images: mkfs.xfs refuses less than 300 MB, mkfs.btrfs less than 110.
 _IMAGES = {
     "ext4": ("256M", ["mkfs.ext4", "-q", "-F"]),
@@ -129,7 +131,17 @@ class _Layers:
     def settle(self) -> None:
         """Make the present content the lower layer, so that later changes copy files up."""
         _run("umount", str(self._place))
-        self.mount()
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self.mount()
+            except Unavailable as reason:
+                # Another test's mount namespace may have a copy of the mount, and with it the layer, until it ends.
+                if "busy" not in str(reason) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
 
 
 @contextmanager
