@@ -60,6 +60,7 @@ lint: $(VENV)/.developer
 
 bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/scan_vs_aide.py
+	$(BIN)/python benchmarks/cold_cache.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/audit_vs_ausearch.py $(LOG)
 	$(BIN)/python benchmarks/join.py
