@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -161,6 +162,11 @@ class Spool(Sequence[T], Generic[T]):
 
     def _failure(self, error: OSError) -> StoreError:
         place = self._directory or tempfile.gettempdir()
+        if error.errno == errno.ENOSPC:
+            return StoreError(
+                f"no space left for a temporary file in {place}; make room and run the command again (the last finished"
+                " scan is intact)"
+            )
         return StoreError(f"temporary file in {place}: {error.strerror}; changes are kept there while a scan works")
 
 

@@ -79,7 +79,7 @@ def test_a_full_disk_is_an_error_with_its_place(monkeypatch: pytest.MonkeyPatch)
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Full())
-    with pytest.raises(StoreError, match="temporary file in /somewhere: No space left on device"):
+    with pytest.raises(StoreError, match="no space left for a temporary file in /somewhere; make room"):
         Spool(some_changes(100), "/somewhere")
 
 
