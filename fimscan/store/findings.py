@@ -34,6 +34,8 @@ _NUMBER = attrgetter("change.id")
 
 def add_changes(session: Session, scan_id: int, findings: Sequence[Finding]) -> None:
     """Store some changes of a scan with their answers, and who ran them. Both sides must be stored versions."""
+    if not findings:
+        return  # an insert of no rows would be one of defaults
     ids = _version_ids(session, scan_id, {state.path for f in findings for state in f.change.sides})
     session.execute(schema.change.insert(), [_row(session, scan_id, finding, ids) for finding in findings])
     running = [
